@@ -15,7 +15,7 @@ void note_add(struct manager *m, struct catalog_batch *batch, const struct note 
                 .directory = n->directory ? n->directory->row.id : 0,
                 .step = n->step,
         };
-        const char *word = strcmp(n->event, "failed") ? n->event : "save failed";
+        const char *word = n->in_log ? n->in_log : n->event;
         va_list ap;
 
         va_start(ap, format);

@@ -55,7 +55,8 @@ uint64_t manager_memory_max(const struct manager *m);
 
 struct note {
         struct directory *directory; /* NULL: the daemon */
-        const char *event;           /* of surface.md's list */
+        const char *event;           /* a kind that `ckptctl history --event` knows */
+        const char *in_log;          /* what the log calls it; NULL: the event */
         int64_t step;                /* -1: none */
         enum log_level level;
 };

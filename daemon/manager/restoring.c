@@ -51,11 +51,9 @@ static struct rpc_call *take_call(struct rank *r)
 
 static void answer_all(struct job *j, const char *error, const char *text)
 {
+        /* What was due before: a save at the start is announced before the first step. */
         if (!j->reader)
-                job_consider(
-                        /* what was due before; a save at the start is announced before the first
-                         * step */
-                        j);
+                job_consider(j);
         for (unsigned i = 0; i < j->world_size; i++) {
                 struct rpc_call *c = take_call(&j->ranks[i]);
 
@@ -153,8 +151,11 @@ static void all_found(struct restoring *s)
 static void refuse_misfit(struct restoring *s)
 {
         struct job *j = s->job;
-        _cleanup_(freep) char *text = strdup(diag_text(&s->diag, s->r));
+        _cleanup_(freep) char *text = NULL;
 
+        diag_add(&s->diag, s->r,
+                 "Use another model_dir, or start with the settings that wrote the checkpoint.");
+        text = strdup(diag_text(&s->diag, s->r));
         restoring_free(s);
         answer_all(j, "io.ckptd.Jobs.Mismatch", text);
 }
@@ -175,6 +176,13 @@ static void misfit_rows(void *user, int r, struct catalog_rows *rows)
         job_release(j);
 }
 
+/* The disk does not give it back.  Such a checkpoint is kept whatever the policy says, and the next
+ * older one is taken. */
+static bool is_damage(int r)
+{
+        return r == -EBADMSG || r == -ENOENT || r == -EIO || r == -EUCLEAN;
+}
+
 static void candidate_failed(struct restoring *s)
 {
         struct job *j = s->job;
@@ -182,11 +190,13 @@ static void candidate_failed(struct restoring *s)
         struct checkpoint *c = history_find(&d->history, s->name);
         _cleanup_(freep) char *text = strdup(diag_text(&s->diag, s->r));
         int r = s->r;
-        bool exact = s->exact, memory = s->memory;
+        /* What else keeps the newest from being read (no memory, no descriptors) may pass: to go on
+         * from an older one would lose training for it. */
+        bool memory = s->memory, last = !memory && (s->exact || !is_damage(r));
 
         if (memory)
                 job_forget_snapshot(j); /* the disk has it too */
-        if (!memory && c && (r == -EBADMSG || r == -ENOENT))
+        if (!memory && c && is_damage(r))
                 directory_damaged(d, c, text ? text : "");
         else if (memory)
                 log_warning("restore of %s/%s from memory: %s", d->row.path, s->name,
@@ -195,6 +205,7 @@ static void candidate_failed(struct restoring *s)
                 note_add(j->manager, NULL,
                          &(struct note){.directory = d,
                                         .event = "failed",
+                                        .in_log = "restore failed",
                                         .step = c ? c->step : -1,
                                         .level = LOG_LEVEL_WARNING},
                          "restore of %s by %s: %s", s->name, j->reader ? "a reader" : j->id,
@@ -211,9 +222,9 @@ static void candidate_failed(struct restoring *s)
         if (c && !memory)
                 j->restore_below = c->sequence;
         restoring_free(s);
-        if (exact && !memory)
+        if (last)
                 answer_all(j,
-                           r == -EBADMSG || (c && r == -ENOENT) ? "io.ckptd.Jobs.NoneWhole"
+                           r == -EBADMSG || (c && is_damage(r)) ? "io.ckptd.Jobs.NoneWhole"
                                                                 : "io.ckptd.Jobs.Failed",
                            text);
         else

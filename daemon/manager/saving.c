@@ -171,8 +171,11 @@ void attempt_fail(struct job *j, int64_t step, const char *format, ...)
         units_format_duration(wait, schedule_retry_ms(&j->schedule, d->policy));
         put_save(j, b, "failed", text);
         note_add(j->manager, b,
-                 &(struct note){
-                         .directory = d, .event = "failed", .step = step, .level = LOG_LEVEL_ERROR},
+                 &(struct note){.directory = d,
+                                .event = "failed",
+                                .in_log = "save failed",
+                                .step = step,
+                                .level = LOG_LEVEL_ERROR},
                  "%s; retry in %s (%u in a row)", text ? text : "", wait, d->failures);
         catalog_submit(j->manager->catalog, b, NULL, NULL);
         attempt_close(j);

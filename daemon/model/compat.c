@@ -88,12 +88,10 @@ static int finish(const struct misfits *m, size_t n, const struct stored *s)
                 return 0;
         if (m->lines > LIMIT_MISFITS)
                 diag_add(m->diag, 0, "and %zu more", m->lines - LIMIT_MISFITS);
-        return diag_add(
-                m->diag, -EINVAL,
-                "checkpoint %s: %zu of %zu tensors that the job wants %s not fit. Use another "
-                "model_dir, or start with the settings that wrote the checkpoint.",
-                s->name ? s->name : "without a name", m->tensors, n,
-                m->tensors == 1 ? "does" : "do");
+        return diag_add(m->diag, -EINVAL,
+                        "checkpoint %s: %zu of %zu tensors that the job wants %s not fit.",
+                        s->name ? s->name : "without a name", m->tensors, n,
+                        m->tensors == 1 ? "does" : "do");
 }
 
 int compat_check(const struct manifest *m, const struct stored *s, struct diag *d)

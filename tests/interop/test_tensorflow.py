@@ -265,5 +265,7 @@ def test_another_network_is_refused_in_tensorflows_words(daemon):
         with pytest.raises(tf.errors.InvalidArgumentError) as theirs:
             tf.raw_ops.RestoreV2(prefix=before[1], tensor_names=[name], shape_and_slices=[spec], dtypes=[tf.float32])
         assert line in str(theirs.value)
-    assert "model.ckpt-100" in lines[-1] and "Use another model_dir" in lines[-1]
+    assert "checkpoint model.ckpt-100: " in lines[-3] and "do not fit" in lines[-3]
+    assert "model.ckpt-100 was written by pid:" in lines[-2] and "--steps 100" in lines[-2]
+    assert "Use another model_dir" in lines[-1]
     assert (states(daemon, directory), tf.train.latest_checkpoint(str(directory))) == before

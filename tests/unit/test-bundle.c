@@ -80,7 +80,7 @@ static void slice_keys_escape_names(void **state)
         assert_memory_equal(b.data, key, sizeof(key));
 }
 
-/* formats.md, example A, whole. */
+/* A whole index with one float tensor, byte for byte as TensorFlow writes it. */
 static void writes_the_known_index(void **state)
 {
         static const uint8_t index[] = {

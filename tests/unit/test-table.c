@@ -16,7 +16,7 @@ static int add_text(struct table_writer *w, const char *key, const char *value)
         return table_writer_add(w, key, strlen(key), value, strlen(value));
 }
 
-/* The index of formats.md's example A: one float tensor. */
+/* An index that TensorFlow wrote: one float tensor. */
 static void writes_the_known_bytes(void **state)
 {
         static const uint8_t header[] = {0x08, 0x01, 0x1a, 0x02, 0x08, 0x01};
