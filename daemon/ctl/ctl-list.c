@@ -52,7 +52,8 @@ static int64_t sum(const json_t *rows, const char *member)
         json_t *row;
         int64_t n = 0;
 
-        json_array_foreach(rows, i, row) n += json_integer_value(json_object_get(row, member));
+        json_array_foreach (rows, i, row)
+                n += json_integer_value(json_object_get(row, member));
         return n;
 }
 

@@ -15,8 +15,7 @@ static int reload_run(struct ctl *c)
         if (c->json)
                 return ctl_print_json(json_incref(result.reply.parameters));
         changes = json_object_get(result.reply.parameters, "changes");
-        json_array_foreach(changes, i, line)
-        {
+        json_array_foreach (changes, i, line) {
                 ctl_put(stdout, json_is_string(line) ? json_string_value(line) : "?");
                 putchar('\n');
         }

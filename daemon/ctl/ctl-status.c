@@ -292,7 +292,8 @@ static int status_run(struct ctl *c)
                 printf("%zu\n", json_array_size(problems));
         else
                 printf("none\n");
-        json_array_foreach(problems, i, p) print_problem(p);
+        json_array_foreach (problems, i, p)
+                print_problem(p);
         return CTL_DONE;
 }
 

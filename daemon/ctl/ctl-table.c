@@ -72,9 +72,10 @@ static char *text_list(const json_t *v)
         size_t i;
         json_t *item;
 
-        json_array_foreach(v, i, item) if (json_is_string(item) &&
-                                           buffer_printf(&b, "%s%s", i ? ", " : "",
-                                                         json_string_value(item)) < 0) return NULL;
+        json_array_foreach (v, i, item)
+                if (json_is_string(item) &&
+                    buffer_printf(&b, "%s%s", i ? ", " : "", json_string_value(item)) < 0)
+                        return NULL;
         return b.len ? buffer_take(&b) : NULL;
 }
 
@@ -86,9 +87,10 @@ char *ctl_shape_text(const json_t *shape)
 
         if (!json_is_array(shape) || buffer_printf(&b, "[") < 0)
                 return NULL;
-        json_array_foreach(shape, i,
-                           item) if (buffer_printf(&b, "%s%" JSON_INTEGER_FORMAT, i ? "," : "",
-                                                   json_integer_value(item)) < 0) return NULL;
+        json_array_foreach (shape, i, item)
+                if (buffer_printf(&b, "%s%" JSON_INTEGER_FORMAT, i ? "," : "",
+                                  json_integer_value(item)) < 0)
+                        return NULL;
         return buffer_printf(&b, "]") < 0 ? NULL : buffer_take(&b);
 }
 
@@ -122,7 +124,7 @@ static const struct {
         [CTL_SHAPE] = {false, ctl_shape_text, json_same},
 };
 
-static const char *const good_states[] = {"ok", "whole", "opening", "attaching"};
+static const char *const good_states[] = {"-", "ok", "whole", "opening", "attaching"};
 
 static const json_t *cell(const struct ctl_column *c, const json_t *row)
 {
@@ -139,8 +141,9 @@ static bool has_any(const struct ctl_column *c, const json_t *rows)
         size_t i;
         json_t *row;
 
-        json_array_foreach(rows, i,
-                           row) if (cell(c, row) && !json_is_null(cell(c, row))) return true;
+        json_array_foreach (rows, i, row)
+                if (cell(c, row) && !json_is_null(cell(c, row)))
+                        return true;
         return false;
 }
 
@@ -166,32 +169,47 @@ static bool is_bad(const struct ctl_column *c, const char *text)
         return true;
 }
 
-static int fill_line(const struct ctl_table *t, struct libscols_line *line, const json_t *row)
+struct shown { /* the columns of one table */
+        size_t n;
+        const struct ctl_column *at[CTL_COLUMNS_MAX];
+};
+
+static void list_shown(const struct ctl_table *t, struct shown *ret)
 {
-        size_t n = 0;
+        ret->n = 0;
+        for (const struct ctl_column *c = t->columns; !is_end(c); c++)
+                if (ret->n < CTL_COLUMNS_MAX && is_shown(t, c))
+                        ret->at[ret->n++] = c;
+}
 
-        for (const struct ctl_column *c = t->columns; !is_end(c); c++) {
-                _cleanup_(freep) char *text = NULL;
+static int fill_line(const struct ctl_table *t, const struct shown *shown,
+                     struct libscols_line *line, const json_t *row)
+{
+        for (size_t i = 0; i < shown->n; i++) {
+                const struct ctl_column *c = shown->at[i];
+                char *text = cell_text(c, row);
 
-                if (!is_shown(t, c))
-                        continue;
-                text = cell_text(c, row);
-                if (scols_line_set_data(line, n, text ? text : "-") < 0)
+                if (!text)
+                        text = strdup("-");
+                if (!text || scols_line_refer_data(line, i, text) < 0) {
+                        free(text);
                         return -ENOMEM;
-                if (t->color && text && is_bad(c, text))
-                        scols_cell_set_color(scols_line_get_cell(line, n), COLOR_BAD);
-                n++;
+                }
+                if (t->color && is_bad(c, text))
+                        scols_cell_set_color(scols_line_get_cell(line, i), COLOR_BAD);
         }
         return 0;
 }
 
-static int add_columns(const struct ctl_table *t, struct libscols_table *table)
+static int add_columns(const struct shown *shown, struct libscols_table *table)
 {
-        for (const struct ctl_column *c = t->columns; !is_end(c); c++)
-                if (is_shown(t, c) &&
-                    !scols_table_new_column(table, c->title, 0,
+        for (size_t i = 0; i < shown->n; i++) {
+                const struct ctl_column *c = shown->at[i];
+
+                if (!scols_table_new_column(table, c->title, 0,
                                             types[c->type].right ? SCOLS_FL_RIGHT : 0))
                         return -ENOMEM;
+        }
         return 0;
 }
 
@@ -212,18 +230,19 @@ static struct libscols_table *new_table(FILE *f, bool color)
 int ctl_table_print(FILE *f, const struct ctl_table *t)
 {
         _cleanup_(scols_unref_tablep) struct libscols_table *table = new_table(f, t->color);
+        struct shown shown;
         size_t i;
         json_t *row;
         int r;
 
         if (!table)
                 return -ENOMEM;
-        r = add_columns(t, table);
-        json_array_foreach(t->rows, i, row)
-        {
+        list_shown(t, &shown);
+        r = add_columns(&shown, table);
+        json_array_foreach (t->rows, i, row) {
                 struct libscols_line *line = r < 0 ? NULL : scols_table_new_line(table, NULL);
 
-                if (!line || fill_line(t, line, row) < 0)
+                if (!line || fill_line(t, &shown, line, row) < 0)
                         return -ENOMEM;
         }
         return r < 0 ? r : scols_print_table(table);
@@ -249,9 +268,8 @@ json_t *ctl_table_json(const struct ctl_table *t)
         size_t i;
         json_t *row;
 
-        json_array_foreach(
-                t->rows, i,
-                row) if (json_array_append_new(array, ctl_table_row_json(t->columns, row)) <
-                         0) return NULL;
+        json_array_foreach (t->rows, i, row)
+                if (json_array_append_new(array, ctl_table_row_json(t->columns, row)) < 0)
+                        return NULL;
         return take_ptr(array);
 }

@@ -7,18 +7,21 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum ctl_type {               /* in a row               in the table              in JSON */
-                CTL_TEXT,     /* string                 left                      string */
-                CTL_STATE,    /* string                 left; red unless good     string */
-                CTL_COUNT,    /* integer                right                     integer */
-                CTL_RATE,     /* number                 right, three digits       number */
-                CTL_SIZE,     /* integer, bytes         right, "78.2 GiB"         integer */
-                CTL_TIME,     /* integer, Unix ms       left, local time          RFC 3339, UTC */
-                CTL_DURATION, /* integer, ms            right, "3m 15s"           integer */
-                CTL_BOOL,     /* boolean                left, yes or no           boolean */
-                CTL_LIST,     /* array of strings       left, joined by ", "      array */
-                CTL_SHAPE,    /* array of integers      left, "[4,3]"             array */
+/*                  in a row               in the table              in JSON */
+enum ctl_type {
+        CTL_TEXT,     /* string                 left                      string */
+        CTL_STATE,    /* string                 left; red unless good     string */
+        CTL_COUNT,    /* integer                right                     integer */
+        CTL_RATE,     /* number                 right, three digits       number */
+        CTL_SIZE,     /* integer, bytes         right, "78.2 GiB"         integer */
+        CTL_TIME,     /* integer, Unix ms       left, local time          RFC 3339, UTC */
+        CTL_DURATION, /* integer, ms            right, "3m 15s"           integer */
+        CTL_BOOL,     /* boolean                left, yes or no           boolean */
+        CTL_LIST,     /* array of strings       left, joined by ", "      array */
+        CTL_SHAPE,    /* array of integers      left, "[4,3]"             array */
 };
+
+#define CTL_COLUMNS_MAX 32 /* in the table of a command */
 
 struct ctl_column {
         const char *title; /* NULL: in JSON only */

@@ -172,8 +172,7 @@ static int keep_wish(struct job *j, const struct attach_parameters *p)
 
         if (p->policy && !(j->wish_policy = strdup(p->policy)))
                 return -ENOMEM;
-        json_object_foreach(p->policy_values, key, value)
-        {
+        json_object_foreach (p->policy_values, key, value) {
                 size_t n = j->n_values;
 
                 if (n == WISH_VALUES_MAX)
@@ -345,8 +344,7 @@ static int take_back(struct rank *r, struct admission *a)
         if (page_check(r->page) < 0 || r->page->head.attach_id != (uint64_t)a->p.attach ||
             r->page->head.rank != r->index || r->page->head.world_size != r->job->world_size)
                 return -EPROTO;
-        json_array_foreach(a->p.slot_fds, i, index)
-        {
+        json_array_foreach (a->p.slot_fds, i, index) {
                 struct stat st;
 
                 fd = rpc_call_take_fd(a->call,
@@ -581,9 +579,10 @@ static bool are_indices(const json_t *array)
         size_t i;
         json_t *index;
 
-        json_array_foreach(array, i,
-                           index) if (!json_is_integer(index) || json_integer_value(index) < 0 ||
-                                      json_integer_value(index) >= LIMIT_MESSAGE_FDS) return false;
+        json_array_foreach (array, i, index)
+                if (!json_is_integer(index) || json_integer_value(index) < 0 ||
+                    json_integer_value(index) >= LIMIT_MESSAGE_FDS)
+                        return false;
         return true;
 }
 

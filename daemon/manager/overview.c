@@ -195,8 +195,7 @@ static void put_disk(json_t *list, const struct directory *d, uint64_t reserve)
         for (size_t k = 0; k < d->history.n; k++)
                 if (d->history.items[k]->bytes > biggest)
                         biggest = d->history.items[k]->bytes;
-        json_array_foreach(list, i, old)
-        {
+        json_array_foreach (list, i, old) {
                 if (json_integer_value(json_object_get(old, "free")) == (json_int_t)s.free_bytes &&
                     !strcmp(json_string_value(json_object_get(old, "type")), s.type)) {
                         if (json_integer_value(json_object_get(old, "biggest_save")) <

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 
 #define OPERATION_THREADS 4 /* operations at one time: saves_at_once, and readers beside them */
-#define PIECE_THREADS 4     /* pieces in flight when the caller does not say */
+#define PIECE_THREADS 8     /* pieces in flight when the caller does not say */
 #define EVICTION_NICE 10
 
 struct store {

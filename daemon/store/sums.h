@@ -17,7 +17,7 @@ struct sums_part { /* one piece of the file */
         uint32_t tail; /* of the tensor that begins here and goes on behind it */
 };
 
-#define SUMS_PIECE_BYTES ((uint64_t)1024 * 1024) /* in which files are written and summed */
+#define SUMS_PIECE_BYTES ((uint64_t)4 * 1024 * 1024) /* in which files are written and summed */
 
 /* The pieces of a file of that length. */
 uint64_t sums_count(uint64_t bytes);

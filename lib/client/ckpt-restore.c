@@ -48,7 +48,8 @@ static size_t count_dims(json_t *all)
         size_t i, n = 0;
         json_t *t;
 
-        json_array_foreach(all, i, t) n += json_array_size(json_object_get(t, "shape"));
+        json_array_foreach (all, i, t)
+                n += json_array_size(json_object_get(t, "shape"));
         return n;
 }
 
@@ -64,7 +65,8 @@ static int read_tensor(json_t *from, struct ckpt_tensor *to, int64_t *dims)
                         &shape, "slice", &slice) < 0)
                 return -EPROTO;
         type = dtype_by_name(dtype);
-        json_array_foreach(shape, i, size) dims[i] = json_integer_value(size);
+        json_array_foreach (shape, i, size)
+                dims[i] = json_integer_value(size);
         *to = (struct ckpt_tensor){.size = sizeof(*to),
                                    .name = name,
                                    .dtype = (enum ckpt_dtype)(type ? type->number : 0),
@@ -144,9 +146,8 @@ static int find_bytes(struct source *s, json_int_t slot, int data_index, struct 
                         return s->data_fd;
                 if (fstat(s->data_fd, &st) < 0)
                         return -errno;
-                s->bytes =
-                        (uint64_t)
-                                st.st_size; /* shared tensors may lie behind the data file's end */
+                /* Tensors that a lower rank stores may lie behind the data file's end. */
+                s->bytes = (uint64_t)st.st_size;
                 return 0;
         }
         if (slot < 0 || (uint64_t)slot >= i->n_slots || s->bytes > i->slots[slot].bytes)
@@ -196,7 +197,7 @@ static int copy_piece(void *user, size_t i)
 
         if (!s->memory)
                 return io_read_all(&io_real, s->data_fd, to, p->bytes, (off_t)from);
-        s->c->copy(to, s->memory + from, p->bytes);
+        copier_copy(&s->c->copier, to, s->memory + from, p->bytes);
         copy_fence();
         return 0;
 }

@@ -60,7 +60,6 @@ static struct ckpt *new (void)
                 return NULL;
         c->dir_fd = c->pid_fd = -1;
         c->window_step = -1;
-        c->copy = copy_pick();
         c->crew.link = &c->link;
         if (link_init(&c->link) < 0) {
                 free(c);

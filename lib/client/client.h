@@ -29,7 +29,7 @@ struct stored {       /* what the checkpoint held that was restored last */
 
 struct ckpt {
         struct rank *rank; /* on a memory page of its own, which a forked child finds zeroed */
-        copy_fn copy;
+        struct copier copier;
         struct identity who;
         int dir_fd, pid_fd;
         struct tensors *tensors;

@@ -2,18 +2,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #define LINE_BYTES 64
-
-static void copy_plain(void *dst, const void *src, size_t n)
-{
-        memcpy(dst, src, n);
-}
-
-static bool has_plain(void)
-{
-        return true;
-}
 
 #ifdef __x86_64__
 
@@ -22,6 +13,7 @@ static bool has_plain(void)
 #define PAGE_LENGTH 4096
 #define PAGES 4 /* streams at once: each page is a stream of its own to the memory */
 #define BLOCK_BYTES ((size_t)PAGES * PAGE_LENGTH)
+#define AHEAD_BYTES 1024
 
 /* What comes before dst's first whole line. */
 static size_t head_bytes(const void *dst, size_t n)
@@ -33,7 +25,7 @@ static size_t head_bytes(const void *dst, size_t n)
 
 /* Each copies whole blocks, four pages side by side, and asks for the same place of the next
  * block. */
-__attribute__((target("avx512f"))) static void stream_512(uint8_t *d, const uint8_t *s, size_t n)
+__attribute__((target("avx512f"))) static void pages_512(uint8_t *d, const uint8_t *s, size_t n)
 {
         for (size_t block = 0; block < n; block += BLOCK_BYTES) {
                 for (size_t i = block; i < block + PAGE_LENGTH; i += (size_t)2 * LINE_BYTES) {
@@ -58,7 +50,7 @@ __attribute__((target("avx512f"))) static void stream_512(uint8_t *d, const uint
         }
 }
 
-__attribute__((target("avx"))) static void stream_256(uint8_t *d, const uint8_t *s, size_t n)
+__attribute__((target("avx"))) static void pages_256(uint8_t *d, const uint8_t *s, size_t n)
 {
         for (size_t block = 0; block < n; block += BLOCK_BYTES) {
                 for (size_t i = block; i < block + PAGE_LENGTH; i += LINE_BYTES) {
@@ -81,30 +73,20 @@ __attribute__((target("avx"))) static void stream_256(uint8_t *d, const uint8_t 
         }
 }
 
-static void stream_128(uint8_t *d, const uint8_t *s, size_t n)
+/* Each copies whole blocks from their first to their last byte. */
+__attribute__((target("avx"))) static void lines_256(uint8_t *d, const uint8_t *s, size_t n)
 {
-        for (size_t block = 0; block < n; block += BLOCK_BYTES) {
-                for (size_t i = block; i < block + PAGE_LENGTH; i += LINE_BYTES) {
-                        __m128i v[PAGES * 4];
+        for (size_t i = 0; i < n; i += LINE_BYTES) {
+                __m256i a = _mm256_loadu_si256((const void *)(s + i));
+                __m256i b = _mm256_loadu_si256((const void *)(s + i + 32));
 
-                        for (size_t p = 0; p < PAGES; p++) {
-                                const uint8_t *from = s + i + p * PAGE_LENGTH;
-
-                                _mm_prefetch((const char *)from + BLOCK_BYTES, _MM_HINT_T0);
-                                for (size_t k = 0; k < 4; k++)
-                                        v[4 * p + k] =
-                                                _mm_loadu_si128((const void *)(from + k * 16));
-                        }
-                        for (size_t p = 0; p < PAGES; p++)
-                                for (size_t k = 0; k < 4; k++)
-                                        _mm_stream_si128((void *)(d + i + p * PAGE_LENGTH + k * 16),
-                                                         v[4 * p + k]);
-                }
+                _mm_prefetch((const char *)s + i + AHEAD_BYTES, _MM_HINT_NTA);
+                _mm256_stream_si256((void *)(d + i), a);
+                _mm256_stream_si256((void *)(d + i + 32), b);
         }
 }
 
-/* What no block is left for, line by line. */
-static void stream_lines(uint8_t *d, const uint8_t *s, size_t n)
+static void lines_128(uint8_t *d, const uint8_t *s, size_t n)
 {
         for (size_t i = 0; i < n; i += 16)
                 _mm_stream_si128((void *)(d + i), _mm_loadu_si128((const void *)(s + i)));
@@ -125,24 +107,29 @@ static void copy_by(void (*stream)(uint8_t *, const uint8_t *, size_t), void *ds
         lines = (n - head - blocks) / LINE_BYTES * LINE_BYTES;
         memcpy(d, s, head);
         stream(d + head, s + head, blocks);
-        stream_lines(d + head + blocks, s + head + blocks, lines);
+        lines_128(d + head + blocks, s + head + blocks, lines);
         head += blocks + lines;
         memcpy(d + head, s + head, n - head);
 }
 
-static void copy_512(void *dst, const void *src, size_t n)
+static void copy_pages_512(void *dst, const void *src, size_t n)
 {
-        copy_by(stream_512, dst, src, n);
+        copy_by(pages_512, dst, src, n);
 }
 
-static void copy_256(void *dst, const void *src, size_t n)
+static void copy_pages_256(void *dst, const void *src, size_t n)
 {
-        copy_by(stream_256, dst, src, n);
+        copy_by(pages_256, dst, src, n);
 }
 
-static void copy_128(void *dst, const void *src, size_t n)
+static void copy_lines_256(void *dst, const void *src, size_t n)
 {
-        copy_by(stream_128, dst, src, n);
+        copy_by(lines_256, dst, src, n);
+}
+
+static void copy_lines_128(void *dst, const void *src, size_t n)
+{
+        copy_by(lines_128, dst, src, n);
 }
 
 static bool has_512(void)
@@ -155,23 +142,101 @@ static bool has_256(void)
         return __builtin_cpu_supports("avx");
 }
 
-#endif
+static bool has_128(void)
+{
+        return true;
+}
 
 const struct copy_way copy_ways[] = {
-#ifdef __x86_64__
-        {"avx512", copy_512, has_512},     {"avx", copy_256, has_256},
-        {"sse2", copy_128, has_plain},
-#endif
-        {"memcpy", copy_plain, has_plain}, {NULL, NULL, NULL},
+        {"avx512 pages", copy_pages_512, has_512},
+        {"avx pages", copy_pages_256, has_256},
+        {"avx lines", copy_lines_256, has_256},
+        {"sse2 lines", copy_lines_128, has_128},
+        {NULL, NULL, NULL},
 };
 
-copy_fn copy_pick(void)
-{
-        const struct copy_way *w = copy_ways;
+#else
 
-        while (!w->is_supported())
-                w++;
-        return w->copy;
+static void copy_plain(void *dst, const void *src, size_t n)
+{
+        memcpy(dst, src, n);
+}
+
+static bool has_plain(void)
+{
+        return true;
+}
+
+const struct copy_way copy_ways[] = {
+        {"memcpy", copy_plain, has_plain},
+        {NULL, NULL, NULL},
+};
+
+#endif
+
+/* ---- which way is the fastest here ---- */
+
+static size_t list_ways(const struct copy_way **ret)
+{
+        size_t n = 0;
+
+        for (const struct copy_way *w = copy_ways; w->name; w++)
+                if (w->is_supported())
+                        ret[n++] = w;
+        return n;
+}
+
+static uint64_t now_ns(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void choose(struct copier *c, const struct copy_way *const *ways, size_t n)
+{
+        size_t best = 0;
+
+        for (size_t i = 1; i < n; i++)
+                if (atomic_load(&c->least_ns[i]) < atomic_load(&c->least_ns[best]))
+                        best = i;
+        atomic_store(&c->chosen, ways[best]->copy);
+}
+
+/* Each way has its turns; its best one counts, since a turn may be interrupted. */
+static void try_next(struct copier *c, void *dst, const void *src)
+{
+        const struct copy_way *ways[COPY_WAYS_MAX];
+        size_t n = list_ways(ways), k;
+        unsigned trial = atomic_fetch_add(&c->n_trials, 1);
+        uint64_t ns = now_ns(), least;
+
+        k = trial % n;
+        ways[k]->copy(dst, src, COPY_TRIAL_BYTES);
+        copy_fence();
+        ns = now_ns() - ns;
+        least = atomic_load(&c->least_ns[k]);
+        if (least == 0 || ns < least)
+                atomic_store(&c->least_ns[k], ns);
+        if (trial + 1 == COPY_TRIALS * n)
+                choose(c, ways, n);
+}
+
+void copier_copy(struct copier *c, void *dst, const void *src, size_t n)
+{
+        const struct copy_way *first[COPY_WAYS_MAX];
+        copy_fn copy = atomic_load_explicit(&c->chosen, memory_order_relaxed);
+
+        for (; !copy && n >= COPY_TRIAL_BYTES; n -= COPY_TRIAL_BYTES) {
+                try_next(c, dst, src);
+                dst = (uint8_t *)dst + COPY_TRIAL_BYTES;
+                src = (const uint8_t *)src + COPY_TRIAL_BYTES;
+                copy = atomic_load_explicit(&c->chosen, memory_order_relaxed);
+        }
+        if (!copy && list_ways(first) > 0)
+                copy = first[0]->copy;
+        copy(dst, src, n);
 }
 
 void copy_fence(void)

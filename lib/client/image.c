@@ -156,8 +156,7 @@ static int take_slots(struct image *i, json_t *slots, struct wire_message *m)
         json_t *slot;
         int r;
 
-        json_array_foreach(slots, k, slot)
-        {
+        json_array_foreach (slots, k, slot) {
                 r = take_slot(i, slot, m);
                 if (r < 0)
                         return r;
@@ -172,8 +171,7 @@ static int take_messages(struct image *i, json_t *messages)
         json_t *line;
         int r = buffer_append(&b, "", 0);
 
-        json_array_foreach(messages, k, line)
-        {
+        json_array_foreach (messages, k, line) {
                 const char *text = json_string_value(line);
 
                 if (r >= 0 && text)

@@ -26,7 +26,7 @@ int snapshot_fetch(struct ckpt *c, size_t tensor, void *dst, struct diag *d)
         int r;
 
         if (t->data) {
-                c->copy(dst, t->data, c->tensors->bytes[tensor]);
+                copier_copy(&c->copier, dst, t->data, c->tensors->bytes[tensor]);
                 return 0;
         }
         r = t->copy(dst, t, t->user);
@@ -107,7 +107,7 @@ static int copy_piece(void *user, size_t i)
         int r = 0;
 
         if (t->data)
-                c->copy(to, (const uint8_t *)t->data + p->at, p->bytes);
+                copier_copy(&c->copier, to, (const uint8_t *)t->data + p->at, p->bytes);
         else
                 r = t->copy(to, t, t->user);
         copy_fence();

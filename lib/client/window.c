@@ -73,7 +73,8 @@ static int copy_part(struct window *w, size_t tensor, uint64_t end, struct diag 
         int r = reach(w, tensor, &data, d);
 
         if (r >= 0)
-                w->c->copy(w->memory + (from - w->at), data + (from - start), to - from);
+                copier_copy(&w->c->copier, w->memory + (from - w->at), data + (from - start),
+                            to - from);
         return r;
 }
 

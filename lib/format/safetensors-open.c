@@ -150,8 +150,7 @@ static int add_shards(struct opener *o, const char *prefix, json_t *map)
 
         if (!names)
                 return -ENOMEM;
-        json_object_foreach(map, tensor, value)
-        {
+        json_object_foreach (map, tensor, value) {
                 const char *name = json_string_value(value);
 
                 if (!name || !is_plain(name))
@@ -188,8 +187,7 @@ static void check_map(struct opener *o, json_t *map)
         const char *tensor;
         json_t *value;
 
-        json_object_foreach(map, tensor, value)
-        {
+        json_object_foreach (map, tensor, value) {
                 const struct stored_tensor *t = stored_find(s, tensor);
                 const char *file = json_string_value(value);
 

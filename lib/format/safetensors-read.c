@@ -102,8 +102,7 @@ static int parse_tensors(struct reader *r, json_t *header)
         const char *name;
         json_t *json;
 
-        json_object_foreach(header, name, json)
-        {
+        json_object_foreach (header, name, json) {
                 int k = strcmp(name, "__metadata__") == 0 ? 0 : parse_tensor(r, name, json);
 
                 if (k == -EBADMSG)
@@ -233,9 +232,10 @@ static void parse_metadata(struct reader *r, const json_t *metadata)
         const char *name;
         json_t *value;
 
-        json_object_foreach((json_t *)(uintptr_t)metadata, name, value) if (!json_is_string(value))
-                damage_add(r->g, "%s: __metadata__ has %s, which is not a string", file_name(r),
-                           name);
+        json_object_foreach ((json_t *)(uintptr_t)metadata, name, value)
+                if (!json_is_string(value))
+                        damage_add(r->g, "%s: __metadata__ has %s, which is not a string",
+                                   file_name(r), name);
         if (metadata && !json_is_object(metadata))
                 damage_add(r->g, "%s: __metadata__ is not an object", file_name(r));
         take_step(r, json_string_value(json_object_get(metadata, "step")));

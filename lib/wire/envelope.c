@@ -51,8 +51,7 @@ static int take_members(const struct member *table, json_t *message, void *ret)
         const char *name;
         json_t *value;
 
-        json_object_foreach(message, name, value)
-        {
+        json_object_foreach (message, name, value) {
                 const struct member *m = table;
 
                 while (m->name && strcmp(m->name, name) != 0)

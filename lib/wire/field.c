@@ -118,8 +118,7 @@ static const char *find_unknown(const struct field *table, json_t *object)
         const char *name;
         json_t *value;
 
-        json_object_foreach(object, name, value)
-        {
+        json_object_foreach (object, name, value) {
                 for (f = table; f->name && strcmp(f->name, name) != 0; f++)
                         ;
                 if (!f->name)

@@ -50,6 +50,20 @@ __attribute__((target("avx2"))) static void stream_256(uint8_t *dst, const uint8
         _mm_sfence();
 }
 
+__attribute__((target("avx2"))) static void stream_256_ahead(uint8_t *dst, const uint8_t *src,
+                                                             uint64_t n)
+{
+        for (uint64_t i = 0; i < n; i += LINE_BYTES) {
+                __m256i a = _mm256_load_si256((const void *)(src + i));
+                __m256i b = _mm256_load_si256((const void *)(src + i + 32));
+
+                _mm_prefetch((const char *)src + i + 1024, _MM_HINT_NTA);
+                _mm256_stream_si256((void *)(dst + i), a);
+                _mm256_stream_si256((void *)(dst + i + 32), b);
+        }
+        _mm_sfence();
+}
+
 __attribute__((target("avx512f"))) static void stream_512(uint8_t *dst, const uint8_t *src,
                                                           uint64_t n)
 {
@@ -105,6 +119,7 @@ static const struct way {
 #ifdef __x86_64__
         {copy_rep, 0},
         {stream_256, 256},
+        {stream_256_ahead, 256},
         {stream_512, 512},
         {stream_1_page_ahead, 512},
         {stream_2_pages, 512},

@@ -114,7 +114,8 @@ static uint64_t bytes_of(json_t *tensor)
         uint64_t n = dtype_by_name(json_string_value(json_object_get(tensor, "dtype")))->bytes;
         size_t i;
 
-        json_array_foreach(shape, i, size) n *= (uint64_t)json_integer_value(size);
+        json_array_foreach (shape, i, size)
+                n *= (uint64_t)json_integer_value(size);
         return n;
 }
 
@@ -133,8 +134,7 @@ static void lay_out(struct fake *f, int manifest_fd)
         f->n_tensors = json_array_size(all);
         f->offsets = calloc(f->n_tensors + 1, sizeof(*f->offsets));
         f->data_bytes = 0;
-        json_array_foreach(all, i, tensor)
-        {
+        json_array_foreach (all, i, tensor) {
                 f->offsets[i] = (int64_t)f->data_bytes;
                 f->data_bytes += (bytes_of(tensor) + 63) / 64 * 64;
         }
@@ -189,8 +189,7 @@ static void take_back(struct fake *f, struct wire_message *m, json_t *p)
 
         f->page_fd = wire_message_take_fd(m, json_integer_value(json_object_get(p, "page_fd")));
         f->page = map(f->page_fd, PAGE_BYTES);
-        json_array_foreach(slots, i, index)
-        {
+        json_array_foreach (slots, i, index) {
                 f->slots[i].fd = wire_message_take_fd(m, json_integer_value(index));
                 f->slots[i].bytes = (f->data_bytes + 4095) / 4096 * 4096;
                 f->slots[i].memory = map(f->slots[i].fd, f->slots[i].bytes);

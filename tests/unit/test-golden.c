@@ -123,7 +123,8 @@ static void check_golden(int dirfd, const char *name)
         close(fd);
         assert_non_null(expect);
         assert_int_equal(s->n_tensors, json_object_size(expect));
-        json_object_foreach(expect, tensor, value) check_tensor(s, &how, tensor, value);
+        json_object_foreach (expect, tensor, value)
+                check_tensor(s, &how, tensor, value);
         json_decref(expect);
 }
 
