@@ -6,7 +6,7 @@ set -eu
 
 build='meson ninja-build pkg-config gcc libc6-dev libuv1-dev libyaml-dev libsqlite3-dev
 libjansson-dev libisal-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev libsmartcols-dev
-libssl-dev scdoc python3 python3-venv'
+nettle-dev scdoc python3 python3-venv'
 tests='clang clang-format clang-tidy libclang-rt-14-dev sqlite3 e2fsprogs xfsprogs btrfs-progs
 util-linux procps'
 

@@ -8,7 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <string.h>
 
 struct inspect_options {
@@ -35,6 +35,8 @@ static const struct ctl_column columns[] = {
         {0},
 };
 
+#define SUM_TEXT_MAX (2 * SHA256_DIGEST_SIZE + 1)
+
 struct inspected {
         const struct ctl *c;
         const struct inspect_options *o;
@@ -45,24 +47,22 @@ struct inspected {
 
 static int add_bytes(const void *p, size_t n, void *user)
 {
-        return EVP_DigestUpdate(user, p, n) == 1 ? 0 : -EIO;
+        sha256_update(user, n, p);
+        return 0;
 }
 
 static int sum_tensor(const struct inspected *x, const struct stored_tensor *t,
-                      char ret[static 2 * EVP_MAX_MD_SIZE + 1], struct diag *d)
+                      char ret[static SUM_TEXT_MAX], struct diag *d)
 {
-        EVP_MD_CTX *sum = EVP_MD_CTX_new();
-        unsigned char digest[EVP_MAX_MD_SIZE];
-        unsigned n = 0;
-        int r = -ENOMEM;
+        struct sha256_ctx sum;
+        uint8_t digest[SHA256_DIGEST_SIZE];
+        int r;
 
-        if (sum && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1)
-                r = stored_stream(x->stored, &x->how, t, &(struct stored_sink){add_bytes, sum}, d);
-        if (r == 0 && EVP_DigestFinal_ex(sum, digest, &n) != 1)
-                r = -EIO;
-        EVP_MD_CTX_free(sum);
-        for (unsigned i = 0; r == 0 && i < n; i++)
-                sprintf(ret + 2 * (size_t)i, "%02x", digest[i]);
+        sha256_init(&sum);
+        r = stored_stream(x->stored, &x->how, t, &(struct stored_sink){add_bytes, &sum}, d);
+        sha256_digest(&sum, sizeof(digest), digest);
+        for (size_t i = 0; i < sizeof(digest); i++)
+                sprintf(ret + 2 * i, "%02x", digest[i]);
         return r;
 }
 
@@ -87,7 +87,7 @@ static int collect(const struct inspected *x, json_t *rows, struct diag *d)
 {
         for (size_t i = 0; i < x->stored->n_tensors; i++) {
                 const struct stored_tensor *t = &x->stored->tensors[i];
-                char sum[2 * EVP_MAX_MD_SIZE + 1];
+                char sum[SUM_TEXT_MAX];
                 json_t *row = tensor_row(t);
                 int r = 0;
 

@@ -57,8 +57,7 @@ static void asking_cancelled(void *user)
         struct asking *k = user;
         struct directory *d;
 
-        TAILQ_FOREACH(d, &k->manager->directories, link)
-        {
+        TAILQ_FOREACH (d, &k->manager->directories, link) {
                 struct waiter *w, *next;
 
                 for (w = d->job ? TAILQ_FIRST(&d->job->waiters) : NULL; w; w = next) {
@@ -109,13 +108,14 @@ void job_tell_progress(struct job *j)
 
         if (!s)
                 return;
-        TAILQ_FOREACH(w, &j->waiters, link)
-        if (w->asking)
-                rpc_reply_more(w->call, json_pack("{s:I, s:f}", "n_asked",
-                                                  (json_int_t)w->asking->n_asked, "progress",
-                                                  s->total ? (double)atomic_load(&s->written) /
-                                                                     (double)s->total
-                                                           : 0.0));
+        TAILQ_FOREACH (w, &j->waiters, link)
+                if (w->asking)
+                        rpc_reply_more(w->call,
+                                       json_pack("{s:I, s:f}", "n_asked",
+                                                 (json_int_t)w->asking->n_asked, "progress",
+                                                 s->total ? (double)atomic_load(&s->written) /
+                                                                    (double)s->total
+                                                          : 0.0));
 }
 
 static bool can_save(const struct job *j)
@@ -134,11 +134,11 @@ static void ask_all(struct manager *m, struct directory *d, struct rpc_call *c, 
 {
         struct directory *e, *next;
 
-        TAILQ_FOREACH(e, &m->directories, link)
-        if ((!d || e == d) && can_save(e->job) && job_add_waiter(e->job, c, -1, k)) {
-                ask_job(e->job, c);
-                k->n_asked++;
-        }
+        TAILQ_FOREACH (e, &m->directories, link)
+                if ((!d || e == d) && can_save(e->job) && job_add_waiter(e->job, c, -1, k)) {
+                        ask_job(e->job, c);
+                        k->n_asked++;
+                }
         k->n_waiting = (unsigned)k->n_asked + 1;
         for (e = TAILQ_FIRST(&m->directories); e; e = next) {
                 next = TAILQ_NEXT(e, link);

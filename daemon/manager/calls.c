@@ -67,9 +67,9 @@ static struct job *job_by_attach(struct manager *m, int64_t attach)
 {
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        if (d->job && d->job->attach_id == attach)
-                return d->job;
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->job && d->job->attach_id == attach)
+                        return d->job;
         return NULL;
 }
 

@@ -57,10 +57,10 @@ static void settle_made(struct rank *r, bool use)
                 r->slot_bytes = t->bytes;
                 r->mode = r->next_mode;
                 r->new_slots = true;
-                r->job->manager->memory_used += t->n * t->bytes;
         } else {
                 for (size_t k = 0; k < t->n; k++)
                         store_slot_done(&t->slots[k]);
+                r->job->manager->memory_used -= t->n * t->bytes;
         }
         diag_done(&t->diag);
         free(t);
@@ -75,13 +75,11 @@ static void slots_done(struct store_slots *t)
                 log_warning("%s: rank %u: no memory for slots: %s", j->directory->row.path,
                             r->index, diag_text(&t->diag, t->r));
                 j->slots_failed = true;
-        } else {
-                r->made = t; /* in use only when every rank has its own */
-                t = NULL;
-        }
-        if (t) {
+                j->manager->memory_used -= t->n * t->bytes;
                 diag_done(&t->diag);
                 free(t);
+        } else {
+                r->made = t; /* in use only when every rank has its own */
         }
         if (--j->n_slots_pending == 0) {
                 for (unsigned i = 0; i < j->world_size; i++)
@@ -118,6 +116,7 @@ static void make_slots(struct job *j, size_t n_slots, uint64_t window)
                                           .done = slots_done,
                                           .user = r};
                 j->n_slots_pending++;
+                j->manager->memory_used += t->n * t->bytes; /* no other job may count on it */
                 job_hold(j);
                 store_slots_new(j->manager->store, t);
         }
@@ -167,45 +166,70 @@ static uint64_t window_bytes(uint64_t room)
         return room > ADMIT_WINDOW_BYTES ? ADMIT_WINDOW_BYTES : room & ~UINT64_C(4095);
 }
 
-static void choose_slots(struct job *j)
+static bool use_offered(struct job *j)
 {
-        struct manager *m = j->manager;
-        uint64_t need = 0, largest = 0, window, room, max = manager_memory_max(m),
-                 free_memory = store_memory_room();
-        struct leftover *l = j->run ? NULL : take_ptr(j->directory->leftover);
+        bool windowed = false;
+
+        if (j->run || !keep_offered(j))
+                return false;
+        for (unsigned i = 0; i < j->world_size; i++)
+                windowed |= j->ranks[i].slot_bytes < j->ranks[i].next->bytes;
+        for (unsigned i = 0; i < j->world_size; i++)
+                j->ranks[i].mode = windowed ? MODE_WINDOW : MODE_SLOTS;
+        return true;
+}
+
+static int renew_ranks(struct job *j)
+{
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < j->world_size && !j->run; i++)
+                r = rank_renew(&j->ranks[i]);
+        return r;
+}
+
+static uint64_t room_left(const struct manager *m)
+{
+        uint64_t max = manager_memory_max(m), there = store_memory_room();
+        uint64_t room = max > m->memory_used ? max - m->memory_used : 0;
+
+        return there < room ? there : room;
+}
+
+static struct directory *oldest_leftover(const struct manager *m)
+{
+        struct directory *d, *oldest = NULL;
+
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->leftover && (!oldest || leftover_until_ms(d->leftover) <
+                                                       leftover_until_ms(oldest->leftover)))
+                        oldest = d;
+        return oldest;
+}
+
+/* What jobs that have ended left in memory is on disk too: it goes before a job that lives gets
+ * less. */
+static uint64_t make_room(struct manager *m, uint64_t need)
+{
+        struct directory *d;
+
+        while (room_left(m) < need && (d = oldest_leftover(m)))
+                leftover_free(take_ptr(d->leftover));
+        return room_left(m);
+}
+
+static void choose_number(struct job *j)
+{
+        uint64_t need = 0, largest = 0, window, room;
         size_t n;
 
-        if (!j->run && keep_offered(j)) {
-                bool windowed = false;
-
-                for (unsigned i = 0; i < j->world_size; i++)
-                        windowed |= j->ranks[i].slot_bytes < j->ranks[i].next->bytes;
-                for (unsigned i = 0; i < j->world_size; i++)
-                        j->ranks[i].mode = windowed ? MODE_WINDOW : MODE_SLOTS;
-                leftover_free(l);
-                ready(j);
-                return;
-        }
-        for (unsigned i = 0; i < j->world_size && !j->run; i++)
-                if (rank_renew(&j->ranks[i]) < 0) {
-                        leftover_free(l);
-                        refuse_all(j, -ENOMEM, "out of memory");
-                        return;
-                }
-        if (l && leftover_take(l, j)) {
-                leftover_free(l);
-                ready(j);
-                return;
-        }
-        leftover_free(l);
         for (unsigned i = 0; i < j->world_size; i++) {
                 uint64_t bytes = (j->ranks[i].next->bytes + 4095) & ~UINT64_C(4095);
 
                 need += bytes;
                 largest = bytes > largest ? bytes : largest;
         }
-        room = max > m->memory_used ? max - m->memory_used : 0;
-        room = free_memory < room ? free_memory : room;
+        room = make_room(j->manager, ADMIT_SLOTS * need);
         n = !need ? ADMIT_SLOTS : room / need < ADMIT_SLOTS ? room / need : ADMIT_SLOTS;
         window = n ? 0 : window_bytes(room / j->world_size);
         if (window >= largest) {
@@ -214,6 +238,24 @@ static void choose_slots(struct job *j)
         }
         say_memory(j, need, room, n);
         make_slots(j, n ? n : 1, window);
+}
+
+static void choose_slots(struct job *j)
+{
+        struct leftover *l = j->run ? NULL : take_ptr(j->directory->leftover);
+        bool has = use_offered(j);
+
+        if (!has && renew_ranks(j) < 0) {
+                leftover_free(l);
+                refuse_all(j, -ENOMEM, "out of memory");
+                return;
+        }
+        has = has || (l && leftover_take(l, j));
+        leftover_free(l); /* before the room is counted */
+        if (has)
+                ready(j);
+        else
+                choose_number(j);
 }
 
 /* ---- offsets ---- */

@@ -48,9 +48,9 @@ static void stop_waiting_for_room(struct manager *m)
 {
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        if (d->job)
-                job_room_made(d->job);
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->job)
+                        job_room_made(d->job);
 }
 
 static void woken(uv_async_t *h)
@@ -213,9 +213,9 @@ static bool at_rest(const struct manager *m)
 {
         const struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        if (d->job || d->opening || d->tidying || d->n_readers || d->n_marks)
-                return false;
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->job || d->opening || d->tidying || d->n_readers || d->n_marks)
+                        return false;
         return true;
 }
 

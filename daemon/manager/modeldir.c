@@ -83,10 +83,10 @@ struct directory *directory_find(struct manager *m, const char *path)
         _cleanup_(freep) char *real = realpath(path, NULL);
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        if ((d->row.id || d->opening) &&
-            (!strcmp(d->row.path, path) || (real && !strcmp(d->row.path, real))))
-                return d;
+        TAILQ_FOREACH (d, &m->directories, link)
+                if ((d->row.id || d->opening) &&
+                    (!strcmp(d->row.path, path) || (real && !strcmp(d->row.path, real))))
+                        return d;
         return NULL;
 }
 

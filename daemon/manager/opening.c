@@ -21,9 +21,9 @@ static struct directory *find_by_uuid(struct manager *m, const char *uuid)
 {
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        if (d->row.uuid && !strcmp(d->row.uuid, uuid))
-                return d;
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->row.uuid && !strcmp(d->row.uuid, uuid))
+                        return d;
         return NULL;
 }
 
@@ -34,9 +34,9 @@ static struct directory *find_by_fd(struct manager *m, int fd, const char *path)
 
         if (fd >= 0 ? fstat(fd, &st) < 0 : stat(path, &st) < 0)
                 return NULL;
-        TAILQ_FOREACH(d, &m->directories, link)
-        if (d->dir && d->device == st.st_dev && d->inode == st.st_ino)
-                return d;
+        TAILQ_FOREACH (d, &m->directories, link)
+                if (d->dir && d->device == st.st_dev && d->inode == st.st_ino)
+                        return d;
         return NULL;
 }
 
@@ -376,8 +376,7 @@ static bool has_work(const struct directory *d)
 
         if (d->tidying || d->n_marks || (d->job && (d->job->n_busy || d->job->window)))
                 return true;
-        LIST_FOREACH(reader, &d->readers, link)
-        {
+        LIST_FOREACH (reader, &d->readers, link) {
                 if (reader->n_busy)
                         return true;
                 n++;

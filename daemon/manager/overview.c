@@ -170,8 +170,8 @@ static json_t *problems_json(struct manager *m)
         if (catalog)
                 problem(list, m->catalog_path, "Saves go on and are recorded later.",
                         "cannot be written: %s", catalog);
-        TAILQ_FOREACH(d, &m->directories, link)
-        directory_problems(list, d);
+        TAILQ_FOREACH (d, &m->directories, link)
+                directory_problems(list, d);
         return list;
 }
 
@@ -218,8 +218,7 @@ json_t *directories_json(struct manager *m, json_t *disks, size_t *ret_n, size_t
         uint64_t bytes = 0;
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        {
+        TAILQ_FOREACH (d, &m->directories, link) {
                 if (!d->row.id)
                         continue;
                 (*ret_n)++;
@@ -247,8 +246,7 @@ static unsigned count_writing(struct manager *m, unsigned *ret_slots)
         unsigned n = 0;
         struct directory *d;
 
-        TAILQ_FOREACH(d, &m->directories, link)
-        {
+        TAILQ_FOREACH (d, &m->directories, link) {
                 if (!d->job)
                         continue;
                 n += d->job->attempt.save != NULL;

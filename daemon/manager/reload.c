@@ -201,9 +201,9 @@ int manager_reload(struct manager *m, const struct rpc_call *c, json_t **ret_cha
         free(take_ptr(m->reload_problem));
         manager_use_settings(m);
         compare_settings(changes, old, fresh);
-        TAILQ_FOREACH(dir, &m->directories, link)
-        if (dir->known)
-                apply(dir, changes, by);
+        TAILQ_FOREACH (dir, &m->directories, link)
+                if (dir->known)
+                        apply(dir, changes, by);
         settings_free(old);
         note_add(m, NULL, &(struct note){.event = "reloaded", .step = -1, .level = LOG_LEVEL_INFO},
                  "by %s: %s, %zu change%s", by, m->config, json_array_size(changes),

@@ -137,8 +137,8 @@ static bool is_full(struct rpc_server *s, uid_t uid)
         const struct rpc_session *session;
         unsigned n = 0;
 
-        TAILQ_FOREACH(session, &s->sessions, link)
-        n += session->peer.uid == uid;
+        TAILQ_FOREACH (session, &s->sessions, link)
+                n += session->peer.uid == uid;
         if (n < LIMIT_SESSIONS_PER_UID && s->n_sessions < LIMIT_SESSIONS)
                 return false;
         if (!s->full_told)

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #define PLACE_ALIGNMENT 64 /* bytes, of a tensor in the memory */
+#define READS_IN_FLIGHT 8  /* straight into the memory, so that none waits for a copy */
 
 struct restoring { /* one restore on its way, on a worker's stack */
         struct store_restore *task;
@@ -155,7 +156,8 @@ static int fetch(struct restoring *v)
 {
         struct store_restore *t = v->task;
         const struct manifest *m = t->manifest;
-        struct stored_check how = {.io = v->dir->io, .dirfd = v->dirfd};
+        struct stored_check how = {
+                .io = v->dir->io, .dirfd = v->dirfd, .n_threads = READS_IN_FLIGHT};
         _cleanup_(freep) struct stored_target *targets = calloc(m->n + 1, sizeof(*targets));
         size_t n = 0;
 

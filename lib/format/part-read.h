@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #define PART_READ_PIECE_BYTES (2u * 1024 * 1024) /* a huge page */
-#define PART_READ_THREADS 8                      /* where the caller does not say */
+#define PART_READ_THREADS 4                      /* where the caller does not say */
 #define PART_READ_ALIGNMENT 4096                 /* of direct reads: offset, length and memory */
 
 struct part_read { /* one part, of some bytes, that lies in its file */

@@ -541,6 +541,20 @@ def test_memory_that_another_job_has(ckptd):
     verify(d, d.models / "b")
 
 
+def test_memory_that_only_an_ended_job_has(ckptd):
+    """What it left there for its next run is on disk too, and goes before a job that lives gets less."""
+    d = ckptd("memory_max: 8MiB\n" + policy(save_checkpoints_steps=10))
+    for name in "a", "b", "c":
+        with Job(d, d.models / name, bytes=STATE, attached=False) as job:
+            assert job.expect("attached") == "attached "
+            save_at(d, job, d.models / name, 10)
+        wait_until(lambda: not attached(d, d.models / name), "the job is gone")
+    with Job(d, d.models / "c", bytes=STATE) as job:
+        assert job.expect("restored") == "restored 10"
+    assert "from memory" in d.ctl("history", d.models / "c").stdout
+    assert d.call("Status")["memory_used"] <= 8 << 20
+
+
 # ---- several jobs ----
 
 def test_a_second_job_is_refused_with_the_pid(ckptd, m):
