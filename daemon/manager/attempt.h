@@ -29,6 +29,7 @@ struct attempt { /* the save under way: at most one a job */
         uint64_t life;           /* of the ranks, as their slots have it */
         struct store_save *save; /* being written */
         bool waits_for_room; /* its save has failed, and is tried again when something has gone */
+        bool no_room;        /* nothing more goes for it: an eviction has failed */
         bool is_apart;       /* the usual name is taken: it was given another */
         struct checkpoint *checkpoint;
         uint32_t *slots; /* one a rank */

@@ -74,6 +74,7 @@ void directory_free(struct directory *d)
         policy_free(d->policy);
         free(d->policy_by);
         free(d->failing);
+        free(d->stuck);
         free(d->missing);
         free(d);
 }

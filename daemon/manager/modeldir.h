@@ -50,6 +50,7 @@ struct directory {
         char *failing;            /* the last save's error, or NULL */
         int64_t failing_since_ms; /* Unix time */
         unsigned failures;
+        char *stuck;               /* why the last eviction failed, or NULL */
         struct leftover *leftover; /* slots of the last job, for the next one */
 };
 

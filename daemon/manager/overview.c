@@ -135,6 +135,9 @@ static void directory_problems(json_t *list, const struct directory *d)
                 problem(list, d->row.path, NULL,
                         "saves fail since %s (%u in a row), %s of training unsaved\n%s",
                         format_time(since, d->failing_since_ms), d->failures, unsaved, d->failing);
+        if (d->stuck)
+                problem(list, d->row.path, "It is tried again after the next save.",
+                        "an eviction fails\n%s", d->stuck);
         if (d->row.held)
                 problem(list, d->row.path, NULL, "retention held: %s", d->row.held);
         if (d->missing && d->row.uuid)
@@ -147,7 +150,9 @@ static void directory_problems(json_t *list, const struct directory *d)
                         "its file system has no locks: ownership rests on renewal alone");
         for (size_t i = 0; i < d->history.n; i++)
                 if (d->history.items[i]->state == CHECKPOINT_DAMAGED)
-                        problem(list, d->row.path, NULL,
+                        problem(list, d->row.path,
+                                "It stays until somebody deletes it. What is wrong with it: "
+                                "ckptctl verify",
                                 "%s is damaged; it is neither restored nor evicted",
                                 d->history.items[i]->name);
 }

@@ -366,7 +366,8 @@ static bool is_tried_again(struct job *j, struct store_save *s)
                 return false;
         if (s->r == -EEXIST && !a->is_apart)
                 return save_apart(j, s);
-        if ((s->r != -ENOSPC && s->r != -EDQUOT) || !directory_make_room(j->directory, s->short_of))
+        if ((s->r != -ENOSPC && s->r != -EDQUOT) || a->no_room ||
+            !directory_make_room(j->directory, s->short_of))
                 return false;
         a->waits_for_room = true;
         return true;

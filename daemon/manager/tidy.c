@@ -76,6 +76,27 @@ static void forget(struct directory *d, const char *name)
                 history_remove(&d->history, name);
 }
 
+/* Tried again after the next save; the state file at once. */
+static void eviction_failed(struct tidy *t)
+{
+        struct directory *d = t->directory;
+
+        free(d->stuck);
+        if (asprintf(&d->stuck, "%s: %s", t->goes->name, diag_text(&t->evict.diag, t->evict.r)) < 0)
+                d->stuck = NULL;
+        note_add(d->manager, NULL,
+                 &(struct note){.directory = d,
+                                .event = "failed",
+                                .in_log = "eviction failed",
+                                .step = t->goes->step,
+                                .level = LOG_LEVEL_WARNING},
+                 "eviction of %s", d->stuck ? d->stuck : t->goes->name);
+        d->tidy_again = d->naming;
+        if (t->for_room && d->job)
+                d->job->attempt.no_room = true; /* else one after the other would be hidden */
+        tidy_end(t);
+}
+
 static void evicted(struct store_evict *e)
 {
         struct tidy *t = e->user;
@@ -83,13 +104,10 @@ static void evicted(struct store_evict *e)
         struct catalog_batch *b;
 
         if (e->r < 0) {
-                log_warning("evict %s/%s: %s", d->row.path, t->goes->name,
-                            diag_text(&e->diag, e->r));
-                d->tidy_again =
-                        d->naming; /* tried again after the next save; the state file at once */
-                tidy_end(t);
+                eviction_failed(t);
                 return;
         }
+        free(take_ptr(d->stuck));
         b = catalog_batch_new(d->manager->catalog);
         t->goes->state = CHECKPOINT_EVICTED;
         directory_put_checkpoint(d, b, t->goes);
@@ -320,13 +338,13 @@ static struct checkpoint *plan_room(struct tidy *t, uint64_t short_of)
         const struct checkpoint *next = d->job ? d->job->attempt.checkpoint : NULL;
         const char *except = next ? next->name : NULL;
         struct retention_row row;
-        struct checkpoint *c = NULL;
+        struct checkpoint *c = may_evict(d) ? cut_off(t) : NULL;
         uint64_t bytes = 0;
 
-        if (!may_evict(d) ||
+        if (c || !may_evict(d) ||
             retention_make_room(&d->history, d->policy, except, &row, &bytes) != 1 ||
             bytes < short_of)
-                return NULL;
+                return c;
         if (checkpoint_copy(&c, row.checkpoint) >= 0)
                 memcpy(t->reason, row.reason, sizeof(t->reason));
         return c;

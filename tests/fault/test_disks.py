@@ -280,6 +280,30 @@ def test_making_room_stops_at_two(disk, ckptd):
     wait_steps(d, m, [5, 3])
 
 
+def test_an_eviction_fails_while_room_is_made(disk, ckptd):
+    """Only the one that was about to go is hidden by that, however often it is tried."""
+    made = disk("ext4", 80)
+    d = ckptd(policy(keep_checkpoint_max=4) + "disk_reserve: 1MiB\n")
+    m = made.path / "m"
+    with Job(d, m, bytes=SIX) as job:
+        for step in (1, 2, 3, 4):
+            works(d, job, m, step)
+        made.fill(leave=4 * MIB)
+        call("chattr", "+i", m / "model.ckpt-1.index")
+        try:
+            for step in (5, 6):
+                fails(d, job, m, step, f"No space in {m}")
+                assert steps(d, m) == [4, 3, 2]
+            assert any("an eviction fails\nmodel.ckpt-1: " in p for p in problems(d, m)), problems(d, m)
+            assert any("eviction of model.ckpt-1: " in e["detail"] for e in history(d, m, "failed"))
+        finally:
+            call("chattr", "-i", m / "model.ckpt-1.index")
+        works(d, job, m, 7)
+        wait_steps(d, m, [7, 4, 3, 2])
+        assert not any("eviction" in p for p in problems(d, m))
+        assert not list(m.glob("model.ckpt-1.*"))
+
+
 def test_nothing_goes_where_it_would_not_do(disk, ckptd):
     made = disk("ext4", 64)
     d = ckptd(policy(keep_checkpoint_max=3) + "disk_reserve: 1MiB\n")
