@@ -116,6 +116,8 @@ static bool settle_write(struct catalog_thread *t, struct catalog_request *q)
 
         if (q->r == 0)
                 set_problem(t, NULL);
+        else if (!may_wait)
+                set_problem(t, &q->diag); /* until something else is written */
         if (!may_wait)
                 return true;
         if (t->is_closing) {

@@ -219,7 +219,9 @@ static int start_job(struct admission *a, struct job **ret)
         job_wish(j, &wish);
         if (r >= 0)
                 r = directory_choose_policy(d, &wish, &j->messages);
-        if (r >= 0 && j->id) {
+        if (r >= 0 && !j->id)
+                r = -ENOMEM;
+        if (r >= 0) {
                 j->format = format_by_name(strcmp(d->policy->format, "auto") ? d->policy->format
                                                                              : "tensorbundle");
                 r = j->format ? 0 : -EINVAL;
@@ -324,6 +326,22 @@ static int page_new(struct rank *r)
         return k;
 }
 
+/* Where the tensors lie in the slots that the job brought back. */
+static int take_layout(struct rank *r, struct admission *a)
+{
+        _cleanup_(closep) int fd = rpc_call_take_fd(a->call, a->p.layout_fd);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0 ||
+            (uint64_t)st.st_size > LIMIT_TENSORS * sizeof(*r->layout))
+                return -EPROTO;
+        r->n_layout = (size_t)st.st_size / sizeof(*r->layout);
+        r->layout = calloc(r->n_layout + 1, sizeof(*r->layout));
+        if (!r->layout)
+                return -ENOMEM;
+        return io_read_all(&io_real, fd, r->layout, r->n_layout * sizeof(*r->layout), 0);
+}
+
 /* A page and slots that the job brought back are taken only when they are what we once made. */
 static int take_back(struct rank *r, struct admission *a)
 {
@@ -364,7 +382,7 @@ static int take_back(struct rank *r, struct admission *a)
                 r->slot_bytes = (uint64_t)st.st_size;
                 r->job->manager->memory_used += r->slot_bytes;
         }
-        return 0;
+        return take_layout(r, a);
 }
 
 static void drop_offer(struct rank *r)
@@ -374,6 +392,7 @@ static void drop_offer(struct rank *r)
                 munmap(take_ptr(r->page), PAGE_BYTES);
         if (r->page_fd >= 0)
                 close(take_fd(&r->page_fd));
+        free(take_ptr(r->layout));
         r->offered = false;
 }
 
@@ -609,7 +628,7 @@ static bool wrong_user(struct admission *a)
         const struct rpc_peer *peer = rpc_call_peer(a->call);
         char text[128], unit[64];
 
-        if (peer->uid == geteuid() || peer->uid == 0 || a->p.read_only)
+        if (peer->uid == geteuid() || peer->uid == 0)
                 return false;
         snprintf(text, sizeof(text), "this ckptd serves uid %u; the job is of uid %u", geteuid(),
                  peer->uid);

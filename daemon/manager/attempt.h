@@ -56,11 +56,15 @@ void job_vacate_useless(struct job *j, int64_t asked);
 void job_vacate_own(struct job *j, int64_t step); /* what it saved by itself at this step */
 /* The newest step of which every rank holds a complete slot, and which slots. */
 bool job_find_offered(const struct job *j, uint32_t *slots, int64_t *ret_step);
+/* Something that a rank has copied or is copying, and that may still be published. */
+bool job_has_handed(const struct job *j);
 bool job_find_failed(const struct job *j, uint32_t *slots,
                      int64_t *ret_step); /* of a save that failed, still there */
 struct store_save *job_new_save(struct job *j, const uint32_t *slots,
                                 int64_t step); /* NULL: no memory */
-void job_saved(struct job *j);           /* attempt.checkpoint is published: record and say it */
+/* attempt.checkpoint is published: record and say it.  doubt: why it may be gone after a power cut
+ * (a sync has failed), or NULL; then nothing older goes for it, and nobody is told that it is safe. */
+void job_saved(struct job *j, const char *doubt);
 bool job_described(const struct job *j); /* every rank has called Describe, manifests parsed */
 void job_forget_snapshot(struct job *j);
 bool job_snapshot_is_there(const struct job *j); /* nothing was copied over it */

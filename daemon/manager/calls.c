@@ -107,9 +107,7 @@ static void answer_published(struct job *j, struct rpc_call *c)
 void manager_wait(struct manager *m, struct rpc_call *c, const struct wait_parameters *p)
 {
         struct job *j = job_by_attach(m, p->attach);
-        uint32_t *slots;
-        int64_t step = -1, own;
-        bool offered;
+        int64_t own;
 
         if (m->stopping) {
                 rpc_drop(c); /* the next daemon is asked again */
@@ -119,23 +117,19 @@ void manager_wait(struct manager *m, struct rpc_call *c, const struct wait_param
                 answer_text(c, "io.ckptd.Jobs.WrongState", "no job has this attach number");
                 return;
         }
-        slots = calloc(j->world_size, sizeof(*slots));
-        offered = slots && j->ranks[0].mode == MODE_SLOTS && job_find_offered(j, slots, &step);
-        free(slots);
         own = j->ranks[0].mode == MODE_SLOTS ? job_find_own(j) : -1;
-        if (j->attempt.save || offered || own >= 0 ||
-            (j->attempt.open && j->attempt.settle.asked != PAGE_NEVER &&
-             (!p->has_step || p->step > j->published))) {
-                if (p->has_step && p->step <= j->published && own < 0)
-                        answer_published(j, c);
-                else if (!job_add_waiter(j, c, p->has_step ? p->step : -1, NULL))
-                        answer_failed(c, -ENOMEM, NULL);
-        } else if (j->published >= 0 && (!p->has_step || p->step <= j->published)) {
+        if (p->has_step && p->step <= j->published && own < 0)
                 answer_published(j, c);
-        } else {
+        else if (job_has_handed(j)) {
+                if (!job_add_waiter(j, c, p->has_step ? p->step : -1, NULL))
+                        answer_failed(c, -ENOMEM, NULL);
+        } else if (!p->has_step && j->published >= 0)
+                answer_published(j, c);
+        else
                 answer_save_failed(c, p->has_step ? p->step : -1,
-                                   j->last_error ? j->last_error : "no save was handed off");
-        }
+                                   j->why_broken   ? j->why_broken
+                                   : j->last_error ? j->last_error
+                                                   : "no save was handed off");
 }
 
 void manager_finish(struct manager *m, struct rpc_call *c, const struct step_parameters *p)

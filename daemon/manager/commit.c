@@ -51,7 +51,7 @@ static void recorded(struct store_note *n)
         j->attempt.handed_ms = clock_boot_ms();
         j->attempt.handed_unix_ms = clock_unix_ms();
         if (checkpoint_copy(&j->attempt.checkpoint, t->checkpoint) >= 0)
-                job_saved(j);
+                job_saved(j, NULL);
         checkpoint_free(j->attempt.checkpoint);
         j->attempt = (struct attempt){.settle.asked = PAGE_NEVER};
         job_publish_words(j, PAGE_NEVER);

@@ -39,6 +39,8 @@ struct rank {
         struct store_slot slots[PAGE_SLOTS];
         size_t n_slots;
         uint64_t slot_bytes;
+        int64_t *layout; /* offsets in the slots that the job brought back, or NULL */
+        size_t n_layout;
         bool window_last; /* all pieces of the present save are here */
         char *leased;     /* checkpoint being copied out */
 };

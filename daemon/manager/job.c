@@ -77,6 +77,7 @@ void rank_close(struct rank *r)
         }
         rank_life_stop(r);
         rank_slots_done(r);
+        free(take_ptr(r->layout));
         if (r->page)
                 munmap(take_ptr(r->page), PAGE_BYTES);
         if (r->page_fd >= 0)

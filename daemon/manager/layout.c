@@ -146,12 +146,24 @@ static void say_memory(struct job *j, uint64_t need, uint64_t room, size_t n_slo
         log_warning("%s: %s", j->directory->row.path, j->messages.text);
 }
 
+/* Another format or another version may lay the same tensors out otherwise: what is in the slots
+ * would be published under wrong names. */
+static bool lies_alike(const struct rank *r)
+{
+        if (!r->layout || r->n_layout != r->next->n)
+                return false;
+        for (size_t i = 0; i < r->n_layout; i++)
+                if (r->layout[i] != r->next->tensors[i].offset)
+                        return false;
+        return true;
+}
+
 static bool keep_offered(const struct job *j)
 {
         for (unsigned i = 0; i < j->world_size; i++) {
                 const struct rank *r = &j->ranks[i];
 
-                if (!r->offered || !r->n_slots ||
+                if (!r->offered || !r->n_slots || !lies_alike(r) ||
                     (r->slot_bytes < r->next->bytes && r->n_slots != 1))
                         return false;
         }
@@ -435,8 +447,11 @@ static void start_run(struct job *j)
         for (size_t i = 0; j->reattached && i < d->history.n; i++)
                 if (d->history.items[i]->run == j->run &&
                     d->history.items[i]->state == CHECKPOINT_WHOLE &&
-                    d->history.items[i]->step > j->published)
+                    d->history.items[i]->step > j->published) {
                         j->published = j->schedule.saved_step = d->history.items[i]->step;
+                        free(j->published_name);
+                        j->published_name = strdup(d->history.items[i]->name);
+                }
         b = catalog_batch_new(j->manager->catalog);
         catalog_put_run(b, &(struct catalog_run){.directory = d->row.id,
                                                  .run = j->run,

@@ -204,7 +204,7 @@ static void latest(struct showing *s)
         const struct checkpoint *k = newest_present(d);
         _cleanup_(freep) char *path = k ? directory_path_of(d, k->name) : NULL;
 
-        if (d->missing || (!k && (d->history.n || d->last_sequence > 0))) {
+        if (d->missing || (!k && directory_held_one(d))) {
                 rpc_fail(s->call, "io.ckptd.Admin.NoneWhole",
                          json_pack("{s:s}", "message",
                                    d->missing ? d->missing

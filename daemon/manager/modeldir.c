@@ -91,6 +91,11 @@ struct directory *directory_find(struct manager *m, const char *path)
         return NULL;
 }
 
+bool directory_held_one(const struct directory *d)
+{
+        return d->has_recorded || d->history.n > 0 || d->n_unreadable > 0;
+}
+
 void directory_rest(struct directory *d)
 {
         if (d->job || d->tidying || d->opening || d->n_readers || d->n_marks || d->waking ||
@@ -151,7 +156,8 @@ void directory_tick(struct directory *d, int64_t now_ms)
         if (d->leftover && leftover_until_ms(d->leftover) <= now_ms && !d->job) {
                 leftover_free(take_ptr(d->leftover));
         }
-        if (!d->dir || !store_dir_is_network(d->dir) || now_ms - d->renewed_ms < RENEW_MS)
+        if (!d->dir || (!store_dir_is_network(d->dir) && store_dir_is_locked(d->dir)) ||
+            now_ms - d->renewed_ms < RENEW_MS)
                 return;
         d->renewed_ms = now_ms;
         if (store_dir_renew(d->dir, &diag) < 0)

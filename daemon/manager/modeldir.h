@@ -33,7 +33,8 @@ struct directory {
         char *missing;          /* why it cannot be reached, or NULL */
         struct history history; /* checkpoints that are there */
         int64_t last_run, last_sequence;
-        size_t n_strays;
+        bool has_recorded;             /* a checkpoint was published in it at some time */
+        size_t n_strays, n_unreadable; /* files nobody claims; records nobody can read */
         struct job *job;
         unsigned n_readers; /* and looks: it stays open */
         LIST_HEAD(, job) readers;
@@ -68,11 +69,14 @@ void directory_open(struct manager *m, const struct directory_ask *a, struct wai
 void directory_wake(struct directory *d, bool for_job, int r, const struct diag *diag);
 struct directory *directory_find(struct manager *m,
                                  const char *path); /* by path as given or real path */
+/* Was a checkpoint ever recorded in it? */
+bool directory_held_one(const struct directory *d);
 /* Unlocks it when nothing needs it; then tells those who wait. */
 void directory_rest(struct directory *d);
 struct directory *directory_new(struct manager *m,
                                 const char *path); /* not opened yet; NULL: no memory */
 void directory_free(struct directory *d);
+bool directory_may_evict(const struct directory *d); /* not held, settings in order */
 void directory_tick(struct directory *d, int64_t now_ms);
 /* Loads the effective policy for this wish (job's or none). */
 int directory_choose_policy(struct directory *d, const struct settings_wish *wish,

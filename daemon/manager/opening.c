@@ -12,9 +12,9 @@ struct opening { /* one store_open_dir under way */
         struct directory *directory; /* NULL: not known before */
         struct manager *manager;
         char *path;
-        char **evicting; /* names */
-        char *said;      /* moved here from …, a copy of … */
-        bool replaced;   /* another directory than was recorded */
+        struct store_evicting *evicting; /* names */
+        char *said;                      /* moved here from …, a copy of … */
+        bool replaced;                   /* another directory than was recorded */
 };
 
 static struct directory *find_by_uuid(struct manager *m, const char *uuid)
@@ -61,6 +61,7 @@ static void replaced_by_another(struct directory *d, const struct store_open *o)
 {
         d->row.id = d->row.registered_ms = 0;
         d->last_run = d->last_sequence = 0;
+        d->has_recorded = false;
         free(take_ptr(d->row.held));
         if (o->is_new && !o->history.n)
                 return;
@@ -211,6 +212,7 @@ static void opened_rows(void *user, int r, struct catalog_rows *rows)
         if (r >= 0) {
                 if (rows->last_run > d->last_run)
                         d->last_run = rows->last_run;
+                d->has_recorded |= rows->last_sequence > 0;
                 if (rows->last_sequence > d->last_sequence)
                         d->last_sequence = rows->last_sequence;
                 remember_first(d, &rows->checkpoints);
@@ -244,7 +246,7 @@ static void opening_failed(struct directory *d, int r, struct diag *diag)
 static void opening_free(struct opening *o)
 {
         for (size_t i = 0; i < o->open.n_evicting; i++)
-                free(o->evicting[i]);
+                free((char *)o->evicting[i].name);
         free(o->evicting);
         free(o->said);
         free(o->path);
@@ -279,12 +281,22 @@ static void opening_done(struct store_open *open)
                         d->row.path = take_ptr(open->real_path);
                 }
                 d->n_strays = open->n_strays;
+                d->n_unreadable = open->n_unreadable;
                 take_history(d, open);
                 record_directory(d, o);
                 catalog_query_directory(d->manager->catalog, d->row.id, opened_rows, d);
         }
         store_open_done(open);
         opening_free(o);
+}
+
+/* Without memory for it the eviction is begun again later. */
+static void add_evicting(struct opening *o, const struct checkpoint *c)
+{
+        char *name = strdup(c->name);
+
+        if (name)
+                o->evicting[o->open.n_evicting++] = (struct store_evicting){name, c->sequence};
 }
 
 /* What the catalog says is being evicted is finished before anything else. */
@@ -296,9 +308,8 @@ static void opening_rows(void *user, int r, struct catalog_rows *rows)
         o->evicting = calloc(n ? n : 1, sizeof(*o->evicting));
         for (size_t i = 0; i < n && o->evicting; i++)
                 if (rows->checkpoints.items[i]->state == CHECKPOINT_EVICTING)
-                        o->evicting[o->open.n_evicting++] =
-                                strdup(rows->checkpoints.items[i]->name);
-        o->open.evicting = (const char *const *)o->evicting;
+                        add_evicting(o, rows->checkpoints.items[i]);
+        o->open.evicting = o->evicting;
         store_open_dir(o->manager->store, &o->open);
 }
 
@@ -351,6 +362,8 @@ void directory_open(struct manager *m, const struct directory_ask *a, struct wai
                 d = directory_new(m, a->path);
         *ret = d;
         if (!d) {
+                if (a->fd >= 0)
+                        close(a->fd);
                 w->go(w, diag_set(&diag, -ENOMEM, "out of memory"), &diag);
                 diag_done(&diag);
                 return;

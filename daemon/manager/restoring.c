@@ -368,8 +368,11 @@ static struct checkpoint *candidate(const struct job *j, const struct restore_pa
 {
         const struct history *h = &j->directory->history;
 
-        if (p->has_step)
-                return history_at_step(h, p->step);
+        if (p->has_step) {
+                struct checkpoint *c = history_at_step(h, p->step);
+
+                return c && checkpoint_is_there(c) ? c : NULL;
+        }
         return j->restore_below ? below(h, j->restore_below) : history_newest_whole(h, NULL);
 }
 
@@ -382,7 +385,7 @@ static void none_found(struct job *j, const struct restore_parameters *p)
                 if (asprintf(&text, "%s has no whole checkpoint at step %lld", d->row.path,
                              (long long)p->step) < 0)
                         text = NULL;
-        } else if (d->history.n || d->last_sequence > 0 || d->row.held) {
+        } else if (directory_held_one(d) || d->row.held) {
                 if (asprintf(&text,
                              "%s: checkpoints were recorded, but none is whole or reachable; what "
                              "is wrong "

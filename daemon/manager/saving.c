@@ -83,21 +83,31 @@ void job_answer_waiters(struct job *j, int64_t step, const char *name, const cha
         }
 }
 
-void finish_answer(struct job *j)
+bool job_has_handed(const struct job *j)
 {
-        int64_t end = j->ranks[0].page ? atomic_load(&j->ranks[0].page->rank.end) : PAGE_NEVER;
-        _cleanup_(freep) char *path =
-                j->published_name ? directory_path_of(j->directory, j->published_name) : NULL;
+        if (j->attempt.save || j->window)
+                return true;
+        if (j->ranks[0].mode == MODE_COMMIT)
+                return j->attempt.open && j->attempt.settle.asked != PAGE_NEVER;
+        for (unsigned i = 0; i < j->world_size && !j->broken; i++)
+                for (size_t k = 0; j->ranks[i].page && k < j->ranks[i].n_slots; k++)
+                        if (atomic_load(&j->ranks[i].page->slot[k].owner) != PAGE_VACANT)
+                                return true;
+        return false;
+}
 
-        for (unsigned i = 0; i < j->world_size; i++) {
-                struct rpc_call *c = take_ptr(j->ranks[i].finish);
+/* Who waits for a later save than any that is on its way would wait for ever. */
+static void answer_idle(struct job *j)
+{
+        struct waiter *w, *next;
 
-                if (!c)
+        for (w = job_has_handed(j) ? NULL : TAILQ_FIRST(&j->waiters); w; w = next) {
+                next = TAILQ_NEXT(w, link);
+                if (w->asking)
                         continue;
-                if (end == j->published && path)
-                        rpc_reply(c, json_pack("{s:b, s:s}", "saved", 1, "path", path));
-                else
-                        rpc_reply(c, json_pack("{s:b}", "saved", 0));
+                TAILQ_REMOVE(&j->waiters, w, link);
+                answer_waiter(w, w->step, NULL, "no save was handed off");
+                free(w);
         }
 }
 
@@ -108,6 +118,29 @@ static void finish_fail(struct job *j, int64_t step, const char *text)
 
                 if (c)
                         answer_save_failed(c, step, text);
+        }
+}
+
+void finish_answer(struct job *j)
+{
+        int64_t end = j->ranks[0].page ? atomic_load(&j->ranks[0].page->rank.end) : PAGE_NEVER;
+        _cleanup_(freep) char *path =
+                j->published_name ? directory_path_of(j->directory, j->published_name) : NULL;
+
+        /* Through a window the job saves its last step before it calls Finish. */
+        if (j->ranks[0].mode == MODE_WINDOW && end != j->published && j->directory->failing) {
+                finish_fail(j, end, j->directory->failing);
+                return;
+        }
+        for (unsigned i = 0; i < j->world_size; i++) {
+                struct rpc_call *c = take_ptr(j->ranks[i].finish);
+
+                if (!c)
+                        continue;
+                if (end == j->published && path)
+                        rpc_reply(c, json_pack("{s:b, s:s}", "saved", 1, "path", path));
+                else
+                        rpc_reply(c, json_pack("{s:b}", "saved", 0));
         }
 }
 
@@ -230,7 +263,7 @@ static void put_replaced(struct job *j, struct catalog_batch *b, const char *nam
         history_remove(&j->directory->history, name);
 }
 
-void job_saved(struct job *j)
+void job_saved(struct job *j, const char *doubt)
 {
         struct directory *d = j->directory;
         struct attempt *a = &j->attempt;
@@ -253,10 +286,12 @@ void job_saved(struct job *j)
         free(take_ptr(d->failing));
         free(j->published_name);
         j->published_name = strdup(a->checkpoint->name);
-        d->naming = true;
+        d->naming = d->has_recorded = true;
         j->n_saves++;
-        job_answer_waiters(j, a->step, a->checkpoint->name, NULL);
-        d->surplus = true;
+        job_answer_waiters(j, a->step, doubt ? NULL : a->checkpoint->name, doubt);
+        if (doubt)
+                finish_fail(j, a->step, doubt);
+        d->surplus = !doubt;
         directory_tidy(d);
 }
 
@@ -389,9 +424,9 @@ static void save_done(struct store_save *s)
                 j->failed_step = a->step;
                 attempt_fail(j, a->step, "%s", diag_text(&s->diag, s->r));
         } else {
-                if (s->r < 0)
+                if (s->r < 0 || s->diag.text)
                         log_warning("%s: %s", j->directory->row.path, diag_text(&s->diag, s->r));
-                job_saved(j);
+                job_saved(j, s->r < 0 ? diag_text(&s->diag, s->r) : NULL);
                 remember_snapshot(j, s);
                 attempt_close(j);
                 pass_over(j, j->published);
@@ -405,6 +440,7 @@ static void save_done(struct store_save *s)
         else
                 job_consider(j);
         restoring_go(j);
+        answer_idle(j);
         job_release(j);
 }
 
@@ -421,8 +457,8 @@ static int choose_name(struct job *j, struct checkpoint *c, const struct checkpo
         old = c->name ? history_find(&d->history, c->name) : NULL;
         if (is_free(old))
                 return c->name ? 0 : -ENOMEM;
-        if (old->origin == CHECKPOINT_SAVED && old->run != j->run && !old->pin_by && !old->leases &&
-            !old->preserved &&
+        if (directory_may_evict(d) && old->origin == CHECKPOINT_SAVED && old->run != j->run &&
+            !old->pin_by && !old->leases && !old->preserved &&
             (old->state == CHECKPOINT_WHOLE || old->state == CHECKPOINT_SUPERSEDED)) {
                 *ret_replaces = old;
                 return 0;

@@ -239,8 +239,8 @@ static bool end_is_due(const struct job *j, struct schedule_due *due)
 {
         int64_t end = j->ranks[0].page ? atomic_load(&j->ranks[0].page->rank.end) : PAGE_NEVER;
 
-        if (!job_finishing(j) || j->end_tried || !j->directory->policy->save_on_end ||
-            end == j->published || end == restored_step(j))
+        if (!job_finishing(j) || j->end_tried || j->ranks[0].mode == MODE_WINDOW ||
+            !j->directory->policy->save_on_end || end == j->published || end == restored_step(j))
                 return false;
         *due = (struct schedule_due){.why = SCHEDULE_END, .step = -1, .ms = SCHEDULE_NEVER};
         return true;

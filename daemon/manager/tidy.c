@@ -139,6 +139,8 @@ static void evicting_recorded(void *user, int r)
         struct tidy *t = user;
 
         if (r < 0) {
+                log_warning("%s/%s stays: the catalog did not take its eviction: %s",
+                            t->directory->row.path, t->goes->name, strerror(-r));
                 stays(t);
                 tidy_end(t);
                 return;
@@ -169,7 +171,7 @@ static struct checkpoint *cut_off(struct tidy *t)
         return c;
 }
 
-static bool may_evict(const struct directory *d)
+bool directory_may_evict(const struct directory *d)
 {
         return !d->row.held && !d->manager->settings_problem && !d->read_only && d->policy;
 }
@@ -182,7 +184,8 @@ static struct checkpoint *plan_first(struct tidy *t)
         struct checkpoint *c = NULL;
         size_t n = 0;
 
-        if (!may_evict(d) || (d->surplus && retention_plan(&d->history, d->policy, &rows, &n) < 0))
+        if (!directory_may_evict(d) ||
+            (d->surplus && retention_plan(&d->history, d->policy, &rows, &n) < 0))
                 return NULL;
         for (size_t i = 0; i < n && !c; i++)
                 if (!rows[i].keep && !is_being_saved(d, rows[i].checkpoint->name) &&
@@ -245,19 +248,23 @@ static void state_file_written(struct store_note *n)
                 tidy_next(t);
 }
 
-static bool listed(const struct checkpoint *c)
+static bool may_be_listed(const struct checkpoint *c)
 {
         const struct format *f = format_by_name(c->format ? c->format : "");
 
-        return c->state == CHECKPOINT_WHOLE && c->origin != CHECKPOINT_ADOPTED && f &&
-               f->state_file;
+        return c->origin != CHECKPOINT_ADOPTED && f && f->state_file;
 }
 
-/* Did we write the state file?  Where every checkpoint is adopted it is the framework's own. */
+static bool listed(const struct checkpoint *c)
+{
+        return c->state == CHECKPOINT_WHOLE && may_be_listed(c);
+}
+
+/* Did we write the state file?  Where every bundle is adopted it is the framework's own. */
 static bool is_ours(const struct directory *d)
 {
         for (size_t i = 0; i < d->history.n; i++)
-                if (d->history.items[i]->origin != CHECKPOINT_ADOPTED)
+                if (may_be_listed(d->history.items[i]))
                         return true;
         return false;
 }
@@ -289,7 +296,9 @@ static int state_file_names(struct tidy *t)
                         continue;
                 }
                 t->note.timestamps[t->note.n_names] = (double)c->published_ms / 1e3;
-                t->note.names[t->note.n_names++] = strdup(c->name);
+                t->note.names[t->note.n_names] = strdup(c->name);
+                if (!t->note.names[t->note.n_names++])
+                        return -ENOMEM;
         }
         return (int)t->note.n_names;
 }
@@ -310,8 +319,15 @@ static struct tidy *tidy_new(struct directory *d)
 
 static void tidy_start(struct tidy *t)
 {
+        int n = state_file_names(t);
+
         t->directory->tidying = true;
-        if (state_file_names(t) > 0 || is_ours(t->directory)) /* without names it is removed */
+        if (n < 0) {
+                log_warning("%s: no memory for the state file", t->directory->row.path);
+                if (t->for_room)
+                        stays(t);
+                tidy_end(t);
+        } else if (n > 0 || is_ours(t->directory)) /* without names it is removed */
                 store_note_start(t->directory->manager->store, &t->note);
         else if (t->for_room)
                 let_go(t);
@@ -338,10 +354,10 @@ static struct checkpoint *plan_room(struct tidy *t, uint64_t short_of)
         const struct checkpoint *next = d->job ? d->job->attempt.checkpoint : NULL;
         const char *except = next ? next->name : NULL;
         struct retention_row row;
-        struct checkpoint *c = may_evict(d) ? cut_off(t) : NULL;
+        struct checkpoint *c = directory_may_evict(d) ? cut_off(t) : NULL;
         uint64_t bytes = 0;
 
-        if (c || !may_evict(d) ||
+        if (c || !directory_may_evict(d) ||
             retention_make_room(&d->history, d->policy, except, &row, &bytes) != 1 ||
             bytes < short_of)
                 return c;

@@ -147,6 +147,15 @@ int call_rename(const struct io *io, struct place from, struct place to)
         return rename_with(io, from, to, 0);
 }
 
+/* A crash between the two left the file under both names. */
+static bool is_same_file(const struct io *io, struct place a, struct place b)
+{
+        struct file_facts x, y;
+
+        return call_facts(io, a, &x) == 0 && call_facts(io, b, &y) == 0 && x.inode == y.inode &&
+               x.device == y.device;
+}
+
 static int link_and_unlink(const struct io *io, struct place from, struct place to)
 {
         int r;
@@ -154,8 +163,11 @@ static int link_and_unlink(const struct io *io, struct place from, struct place 
         do
                 r = io->link(from.dir, from.name, to.dir, to.name);
         while (r < 0 && errno == EINTR);
+        r = r < 0 ? -errno : 0;
+        if (r == -EEXIST && is_same_file(io, from, to))
+                r = 0;
         if (r < 0)
-                return -errno;
+                return r;
         r = call_unlink(io, from);
         if (r < 0)
                 call_unlink(io, to);

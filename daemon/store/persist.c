@@ -12,8 +12,10 @@
 static void open_direct(struct persist *p)
 {
         call_alignment(p->io, p->plain, &p->memory_align, &p->align);
-        if (p->align == 0)
+        if (p->align == 0) { /* none is done here */
+                p->align = p->memory_align = 1;
                 return;
+        }
         /* A second open: some file systems create the file and refuse O_DIRECT only then. */
         p->direct = call_open(p->io, (struct place){p->dirfd, p->name}, O_WRONLY | O_DIRECT, 0);
         p->is_direct = p->direct >= 0;

@@ -211,7 +211,8 @@ static int settle_evicting(struct reconcile *rc, const struct checkpoint *c)
 static bool is_evicting(const struct reconcile *rc, const struct checkpoint *c)
 {
         for (size_t i = 0; i < rc->open->n_evicting; i++)
-                if (strcmp(rc->open->evicting[i], c->name) == 0)
+                if (strcmp(rc->open->evicting[i].name, c->name) == 0 &&
+                    rc->open->evicting[i].sequence == c->sequence)
                         return c->state != CHECKPOINT_PUBLISHING;
         return c->state == CHECKPOINT_EVICTING;
 }
@@ -252,7 +253,7 @@ static int remove_torn(struct reconcile *rc, const char *file, const struct chec
 }
 
 /* What cannot be read may hold a pin: it stays, and so do the files that it may claim. */
-static int keep_unreadable(struct reconcile *rc, const char *file, const char *why)
+static int keep_unreadable(struct reconcile *rc, const char *file, int why_r, const char *why)
 {
         struct checkpoint c = {.step = -1};
         char **names = reallocarray(rc->unreadable, rc->n_unreadable + 1, sizeof(*names));
@@ -269,7 +270,8 @@ static int keep_unreadable(struct reconcile *rc, const char *file, const char *w
                 return -ENOMEM;
         rc->n_unreadable++;
         r = has_files(rc, c.name);
-        if (r == 0 && !rc->open->read_only)
+        rc->open->n_unreadable += why_r != -EBADMSG || r != 0;
+        if (r == 0 && why_r == -EBADMSG && !rc->open->read_only)
                 return remove_torn(rc, file, &c);
         if (r < 0)
                 return r;
@@ -292,7 +294,7 @@ static int settle_file(struct reconcile *rc, const char *file)
         int r = record_load(rc->dir->io, (struct place){rc->dir->records, file}, &c, &why);
 
         if (r == -EBADMSG || r == -EPROTONOSUPPORT)
-                return keep_unreadable(rc, file, diag_text(&why, r));
+                return keep_unreadable(rc, file, r, diag_text(&why, r));
         if (r < 0)
                 return directory_failed(rc->dir, &rc->open->diag, r, "read a checkpoint's record");
         r = settle_record(rc, &c);
@@ -336,6 +338,17 @@ static int settle_records(struct reconcile *rc)
         return r;
 }
 
+/* It stays: nobody can tell what it was. */
+static int note_aside(struct reconcile *rc, const char *name)
+{
+        const struct checkpoint c = {.name = (char *)name, .step = -1};
+        char text[RECORD_FILE_MAX + 128];
+
+        snprintf(text, sizeof(text),
+                 "what it replaced is kept: .ckptd/replaced/%s.json cannot be read", name);
+        return reconcile_note(rc, STORE_DAMAGED, &c, text);
+}
+
 /* What waits there although the new one's record is whole was replaced for good. */
 static int settle_replaced(struct reconcile *rc)
 {
@@ -362,6 +375,8 @@ static int settle_replaced(struct reconcile *rc)
                 c = history_find(&rc->open->history, name);
                 if (c && !c->replaces)
                         r = replace_drop(rc->dir, name);
+                if (r == -EBADMSG || r == -EPROTONOSUPPORT)
+                        r = note_aside(rc, name);
         }
         return r;
 }

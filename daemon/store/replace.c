@@ -54,14 +54,12 @@ static int is_next(struct store_dir *d, const struct checkpoint *next, const cha
 static int aside_file(struct store_dir *d, int folder, const struct checkpoint *next,
                       const char *file)
 {
-        int r = exists(d->io, (struct place){folder, file});
+        int r = is_next(d, next, file);
 
-        if (r == 0)
-                r = is_next(d, next, file);
         if (r != 0)
                 return r < 0 ? r : 0;
         r = call_move(d->io, (struct place){d->fd, file}, (struct place){folder, file});
-        return r == -ENOENT ? 0 : r;
+        return r == -ENOENT || r == -EEXIST ? 0 : r; /* it is aside already */
 }
 
 int replace_aside(struct store_dir *d, const struct checkpoint *old, const struct checkpoint *next)

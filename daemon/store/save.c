@@ -185,7 +185,7 @@ static int mark_whole(struct saving *v)
         int r = v->record >= 0 ? record_mark_whole(v->dir, &v->claim, v->record) : -ERANGE;
 
         c->state = CHECKPOINT_WHOLE;
-        if (r == -ERANGE)
+        if (r < 0)
                 r = record_write(v->dir, v->dir->records, c);
         if (r < 0)
                 directory_failed(v->dir, v->diag, r,
@@ -206,7 +206,8 @@ static int write_content(struct saving *v)
         return r < 0 ? r : sync_content(v);
 }
 
-/* Where the only other copy is about to go: what is on disk must be readable first. */
+/* Where the only other copy is about to go: what is on disk must be readable first.  What is not
+ * goes again, and what it replaced comes back: nobody was told of it. */
 static int read_back(struct saving *v)
 {
         struct store_save *t = v->task;
@@ -219,10 +220,10 @@ static int read_back(struct saving *v)
         r = stored_open(v->dir->io, v->dir->fd, t->checkpoint->name, &stored, v->diag);
         if (r == 0)
                 r = stored_verify(stored, &how, v->diag);
-        if (r != -EBADMSG)
-                return r;
-        t->checkpoint->state = CHECKPOINT_DAMAGED;
-        record_write(v->dir, v->dir->records, t->checkpoint);
+        if (r < 0)
+                t->published = v->publish.visible = false;
+        if (r < 0 && !v->diag->text)
+                directory_failed(v->dir, v->diag, r, "read the new checkpoint back");
         return r;
 }
 
@@ -251,6 +252,9 @@ static void take_back(struct saving *v)
 {
         struct store_save *t = v->task;
 
+        /* The files are another daemon's now, which finishes or removes them by their records. */
+        if (owner_check(v->dir, NULL) < 0)
+                return;
         v->publish.checkpoint = v->publish.claimed ? &v->claim : t->checkpoint;
         t->checkpoint->state = CHECKPOINT_PUBLISHING;
         publish_undo(&v->publish, NULL);

@@ -26,6 +26,11 @@ struct store_action { /* what reconciliation did or found */
         char *text;   /* why */
 };
 
+struct store_evicting { /* an eviction that the catalog knows as begun */
+        const char *name;
+        int64_t sequence; /* a later one of this name is another checkpoint */
+};
+
 struct store_open {
         /* task */
         const char *path;
@@ -37,8 +42,8 @@ struct store_open {
         /* The file system's id when it was open last; 0: unknown.  An empty directory on another
          * one is -ENOENT, and nothing is written. */
         uint64_t known_device;
-        size_t n_evicting; /* names that the catalog says are being evicted: finish them */
-        const char *const *evicting;
+        size_t n_evicting; /* to be finished */
+        const struct store_evicting *evicting;
         void (*done)(struct store_open *o);
         void *user;
         /* result */
@@ -55,6 +60,7 @@ struct store_open {
         struct history history; /* whole, damaged and superseded checkpoints that are there */
         size_t n_actions;
         struct store_action *actions;
+        size_t n_unreadable; /* records that cannot be read: checkpoints, but nobody knows which */
         size_t n_strays;
         char **strays; /* files that nothing claims; never touched */
 };

@@ -141,7 +141,10 @@ static int serve(struct ckpt *c, int64_t step)
 
         if (asked != step || rank_has_answered(c->rank, asked))
                 return asked == step;
-        if (slot < 0 || c->stale)
+        if (c->stale)
+                return client_refuse(c, -ESTALE,
+                                     "ckpt_describe failed: there is no layout for the last save");
+        if (slot < 0)
                 return 0;
         r = snapshot_fill(c, slot, &f);
         return r < 0 ? r : 1;
@@ -209,6 +212,8 @@ static int finish(struct ckpt *c, int64_t step, struct diag *d)
                 swap_pending(c);
                 r = finish_once(c, conn, step, &result);
                 link_give(&c->link, conn, r);
+                if (r < 0)
+                        c->window_step = -1; /* the pieces went with the connection */
                 if (r == -EIO)
                         return diag_set(d, r, "%s", ckpt_error(c));
         }

@@ -234,8 +234,10 @@ void copier_copy(struct copier *c, void *dst, const void *src, size_t n)
                 src = (const uint8_t *)src + COPY_TRIAL_BYTES;
                 copy = atomic_load_explicit(&c->chosen, memory_order_relaxed);
         }
-        if (!copy && list_ways(first) > 0)
+        if (!copy) {
+                list_ways(first); /* one at least is supported */
                 copy = first[0]->copy;
+        }
         copy(dst, src, n);
 }
 

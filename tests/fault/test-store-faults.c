@@ -89,6 +89,7 @@ struct save {
         struct kept_state states[2];
         struct store_shard shards[2];
         struct checkpoint *checkpoint, *old;
+        bool read_back;
 };
 
 static int save(struct kept *k, const struct format *f, const uint64_t *elements, size_t n,
@@ -98,6 +99,7 @@ static int save(struct kept *k, const struct format *f, const uint64_t *elements
                                .n_shards = s->old ? 2 : 1,
                                .shards = s->shards,
                                .replaces = s->old,
+                               .read_back = s->read_back,
                                .disk_reserve = 0};
         int r;
 
@@ -144,6 +146,15 @@ static int run_small(struct kept *k)
         return clean_if_failed(k, save(k, &format_tensorbundle, elements, 3, &s));
 }
 
+/* What cannot be read back is no checkpoint. */
+static int run_read_back(struct kept *k)
+{
+        static const uint64_t elements[] = {10, 0, 33};
+        struct save s = {.read_back = true};
+
+        return clean_if_failed(k, save(k, &format_tensorbundle, elements, 3, &s));
+}
+
 static int run_direct(struct kept *k)
 {
         static const uint64_t elements[] = {20000, 7};
@@ -175,10 +186,10 @@ static void prepare_old(struct kept *k)
         assert_int_equal(kept_save_step(k, &format_tensorbundle, 7), 0);
 }
 
-static int run_replace(struct kept *k)
+static int replace(struct kept *k, bool read_back)
 {
         static const uint64_t elements[] = {10, 33};
-        struct save s = {0};
+        struct save s = {.read_back = read_back};
         int r;
 
         assert_int_equal(
@@ -189,6 +200,16 @@ static int run_replace(struct kept *k)
                 assert_int_equal(kept_debris(k), 0);
         checkpoint_free(s.old);
         return r;
+}
+
+static int run_replace(struct kept *k)
+{
+        return replace(k, false);
+}
+
+static int run_replace_read_back(struct kept *k)
+{
+        return replace(k, true);
 }
 
 /* One of the two is there at every moment. */
@@ -432,7 +453,7 @@ static int run_and_die(struct kept *k, const struct scenario *s, unsigned n, boo
 
 static void check(struct kept *k, const struct scenario *s, int r)
 {
-        const char *evicting[] = {s->evicting};
+        const struct store_evicting evicting[] = {{s->evicting, 8}};
 
         start(k, &fault_io);
         assert_int_equal(kept_open_with(k, (struct store_open){.path = k->path,
@@ -521,10 +542,13 @@ int main(int argc, char **argv)
 {
         struct scenario *const scenarios[] = {
                 SCENARIO("a small save", .run = run_small, .check = check_save),
+                SCENARIO("a save that is read back", .run = run_read_back, .check = check_save),
                 SCENARIO("a direct save", .run = run_direct, .check = check_save),
                 SCENARIO("safetensors", .run = run_safetensors, .check = check_save),
                 SCENARIO("a replacement", .prepare = prepare_old, .run = run_replace,
                          .check = check_replace),
+                SCENARIO("a replacement that is read back", .prepare = prepare_old,
+                         .run = run_replace_read_back, .check = check_replace),
                 SCENARIO("an eviction", .prepare = prepare_old, .run = run_evict,
                          .check = check_evict, .evicting = NAME),
                 SCENARIO("a note", .prepare = prepare_old, .run = run_note, .check = check_note),
