@@ -4,7 +4,7 @@
 
 #include "ctl-place.h"
 
-enum ctl_outcome { CTL_TARGET_WHOLE, CTL_TARGET_DAMAGED, CTL_TARGET_GONE };
+enum ctl_outcome { CTL_TARGET_WHOLE, CTL_TARGET_DAMAGED, CTL_TARGET_GONE, CTL_TARGET_UNREAD };
 enum ctl_told { CTL_TOLD_NOBODY, CTL_TOLD_CONFIRMED, CTL_TOLD_DENIED }; /* a running daemon */
 
 struct ctl_target {

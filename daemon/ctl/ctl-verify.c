@@ -98,6 +98,14 @@ static bool has_data(const struct ctl_target *t)
         return found;
 }
 
+/* The disk does not give it back as it was.  What else keeps it from being read (no right, no
+ * memory, nothing there that was ever one) says nothing about a checkpoint. */
+static bool is_damage(const struct ctl_target *t, int r)
+{
+        return r == -EBADMSG || r == -EIO || r == -EUCLEAN ||
+               (r == -ENOENT && (t->is_recorded || has_data(t)));
+}
+
 static void verify_target(const struct ctl *c, struct ctl_target *t)
 {
         int r = read_target(c, t);
@@ -106,6 +114,8 @@ static void verify_target(const struct ctl *c, struct ctl_target *t)
                 t->outcome = CTL_TARGET_WHOLE;
         else if (has_gone(t))
                 t->outcome = CTL_TARGET_GONE;
+        else if (!is_damage(t, r))
+                t->outcome = CTL_TARGET_UNREAD;
         else {
                 report(c, t);
                 t->outcome = has_gone(t) ? CTL_TARGET_GONE : CTL_TARGET_DAMAGED;
@@ -123,18 +133,19 @@ static void verify_target(const struct ctl *c, struct ctl_target *t)
 static void print_target(const struct ctl *c, const struct ctl_targets *all,
                          const struct ctl_target *t)
 {
-        static const char *const words[] = {"whole", "DAMAGED", "gone"};
+        static const char *const words[] = {"whole", "DAMAGED", "gone", "unread"};
+        bool bad = t->outcome == CTL_TARGET_DAMAGED || t->outcome == CTL_TARGET_UNREAD;
         const struct verify_options *o = c->options;
-        bool red = c->color && t->outcome == CTL_TARGET_DAMAGED;
+        bool red = c->color && bad;
         char size[UNITS_TEXT_MAX];
 
-        if (c->json || (o->quiet && t->outcome != CTL_TARGET_DAMAGED))
+        if (c->json || (o->quiet && !bad))
                 return;
         ctl_put(stdout, t->label);
         printf("%*s  %s%-7s%s  %*s\n", all->label_width - (int)strlen(t->label), "",
                red ? "\033[1;31m" : "", words[t->outcome], red ? "\033[0m" : "", all->size_width,
                t->bytes ? units_format_size(size, t->bytes) : "-");
-        if (t->outcome == CTL_TARGET_DAMAGED)
+        if (bad)
                 ctl_put_folded(stdout, 4, t->damage.text);
         if (t->outcome == CTL_TARGET_DAMAGED && t->told && !o->quiet)
                 printf("    told ckptd: %s\n", t->told == CTL_TOLD_CONFIRMED
@@ -165,12 +176,15 @@ static void print_summary(const struct ctl_targets *all, int64_t span_ms)
         const struct ctl_target *restore = ctl_targets_restore(all);
         size_t n_whole = ctl_targets_count(all, CTL_TARGET_WHOLE);
         size_t n_damaged = ctl_targets_count(all, CTL_TARGET_DAMAGED);
+        size_t n_unread = ctl_targets_count(all, CTL_TARGET_UNREAD);
 
         printf("%zu checkpoint%s, %s read in %s: %zu whole", all->n, all->n == 1 ? "" : "s",
                units_format_size(size, ctl_targets_bytes(all)),
                units_format_duration(span, span_ms), n_whole);
         if (n_damaged)
                 printf(", %zu damaged", n_damaged);
+        if (n_unread)
+                printf(", %zu could not be read", n_unread);
         putchar('.');
         if (restore && restore->step >= 0)
                 printf(" A restore would take step %" PRId64 ".", restore->step);
@@ -196,7 +210,10 @@ static int verify_all(const struct ctl *c, struct ctl_targets *all)
                 ctl_print_json(ctl_table_json(&t));
         else if (!o->quiet)
                 print_summary(all, ctl_monotonic_ms() - start_ms);
-        return ctl_targets_count(all, CTL_TARGET_DAMAGED) ? CTL_FAILED : CTL_DONE;
+        return ctl_targets_count(all, CTL_TARGET_DAMAGED) ||
+                               ctl_targets_count(all, CTL_TARGET_UNREAD)
+                       ? CTL_FAILED
+                       : CTL_DONE;
 }
 
 static int verify_run(struct ctl *c)
@@ -222,7 +239,7 @@ const struct ctl_command ctl_verify = {
         .text = "PATH is a checkpoint as its framework names it, DIR@STEP, or a model directory: "
                 "every\n"
                 "checkpoint of it. Needs no daemon; a running one is told of damage. Exit 1: some "
-                "are damaged.",
+                "are damaged or cannot be read.",
         .options = verify_options,
         .options_bytes = sizeof(struct verify_options),
         .min_args = 1,

@@ -171,6 +171,7 @@ void manager_start(struct manager *m)
 {
         struct directory *d, *next, *ignored;
 
+        m->started = true;
         for (d = TAILQ_FIRST(&m->directories); d; d = next) {
                 struct waiting *w = calloc(1, sizeof(*w));
 
@@ -255,7 +256,7 @@ void manager_stop(struct manager *m, void (*done)(void *user), void *user)
                         job_maybe_end(d->job);
                 end_readers(d);
         }
-        if (m->catalog && m->settings)
+        if (m->started)
                 note_add(m, NULL,
                          &(struct note){.event = "stopped", .step = -1, .level = LOG_LEVEL_INFO},
                          "in good order");

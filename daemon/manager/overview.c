@@ -48,6 +48,16 @@ static void put_job(json_t *o, const struct job *j, int64_t now)
                                     json_integer(due.ms > now ? due.ms - now : 0));
 }
 
+/* There are checkpoints, and none that would be restored. */
+static bool is_lost(const struct directory *d)
+{
+        bool damaged = false;
+
+        for (size_t i = 0; i < d->history.n; i++)
+                damaged |= d->history.items[i]->state == CHECKPOINT_DAMAGED;
+        return damaged && !history_newest_whole(&d->history, NULL);
+}
+
 static const char *state_of(const struct directory *d)
 {
         return d->opening                            ? "opening"
@@ -56,6 +66,7 @@ static const char *state_of(const struct directory *d)
                : d->failing                          ? "failing"
                : d->job && d->job->broken            ? "broken"
                : d->job && d->job->state < JOB_READY ? "attaching"
+               : is_lost(d)                          ? "damaged"
                                                      : "ok";
 }
 
@@ -161,15 +172,22 @@ static json_t *problems_json(struct manager *m)
 {
         json_t *list = json_array();
         const char *catalog = catalog_problem(m->catalog);
+        _cleanup_(freep) char *advice = NULL;
         struct directory *d;
 
+        /* The default place is the one that `check` looks at by itself. */
+        if (asprintf(&advice, "Mend it, then: ckptctl check%s%s && ckptctl reload",
+                     m->config_may_be_absent ? "" : " ",
+                     m->config_may_be_absent ? "" : m->config) < 0)
+                advice = NULL;
+
         if (m->settings_problem)
-                problem(list, m->config, "Mend it, then: ckptctl check && ckptctl reload",
+                problem(list, m->config, advice,
                         "the settings file is wrong; the last good settings are in force, and "
                         "nothing is evicted\n%s",
                         m->settings_problem);
         if (m->reload_problem)
-                problem(list, m->config, "Mend it, then: ckptctl check && ckptctl reload",
+                problem(list, m->config, advice,
                         "the settings file is wrong; what was loaded before is in force\n%s",
                         m->reload_problem);
         if (catalog)

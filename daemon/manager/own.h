@@ -23,6 +23,7 @@ struct manager {
         bool config_may_be_absent;
         char *state_dir, *catalog_path;
         struct settings *settings;
+        bool started;
         char *reload_problem;       /* why the last reload changed nothing, or NULL */
         char *settings_problem;     /* the file is wrong; these are the last good ones */
         int64_t settings_loaded_ms; /* Unix time */

@@ -204,6 +204,27 @@ def test_it_never_comes_back(place):
         job.expect("restored 10")
 
 
+def test_it_comes_back_with_another_format(place):
+    """The tensors lie otherwise in its files: the job is given new slots, and goes on with them."""
+    d, m = place
+    with Job(d, m) as job:
+        save(job)
+        d.kill()
+        d.write_settings(policy(save_checkpoints_secs="1d", keep_checkpoint_max=0, format="safetensors"))
+        job.train(10)
+        d.start()
+        wait_attached(d, m)
+        job.train(20)
+        assert save(job) == 20
+        job.train(30)
+        assert save(job) == 30
+        assert job.finish() == 0
+    assert (m / "model.ckpt-30.safetensors").exists()
+    verify(d)
+    with Job(d, m) as again:
+        assert again.expect("restored") == "restored 30"
+
+
 # ---- the daemon is stopped in good order ----
 
 

@@ -212,6 +212,17 @@ def test_the_job_dies_while_somebody_waits(ckptd, m):
         assert waiting.returncode == 1 and "the job has ended" in errors
 
 
+def test_waiting_for_what_was_never_handed_off(ckptd, m):
+    """A step that is announced and not reached: the one who waits is the one who would reach it."""
+    d = ckptd(policy(save_checkpoints_steps=10))
+    with Job(d, m(d)) as job:
+        save_at(d, job, m(d), 10)
+        wait_until(lambda: entry(d, m(d)).get("next_save_step") == 20, "told ahead")
+        [said] = job.do("wait 20")
+        assert said.startswith("error wait: ") and "no save was handed off" in said
+        save_at(d, job, m(d), 20)
+
+
 # ---- one at a time ----
 
 def test_never_two_in_flight(ckptd, m):
