@@ -207,7 +207,8 @@ def test_it_never_comes_back(place):
 def test_it_comes_back_with_another_format(place):
     """The tensors lie otherwise in its files: the job is given new slots, and goes on with them."""
     d, m = place
-    with Job(d, m) as job:
+    odd = {"tensors": 7, "bytes": 3001}
+    with Job(d, m, **odd) as job:
         save(job)
         d.kill()
         d.write_settings(policy(save_checkpoints_secs="1d", keep_checkpoint_max=0, format="safetensors"))
@@ -221,7 +222,7 @@ def test_it_comes_back_with_another_format(place):
         assert job.finish() == 0
     assert (m / "model.ckpt-30.safetensors").exists()
     verify(d)
-    with Job(d, m) as again:
+    with Job(d, m, **odd) as again:
         assert again.expect("restored") == "restored 30"
 
 
