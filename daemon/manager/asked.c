@@ -206,6 +206,7 @@ struct looking { /* a second look */
         struct directory *directory;
         struct rpc_call *call;
         char *name;
+        int64_t sequence; /* a later one of that name is another checkpoint */
         struct store_check check;
 };
 
@@ -232,7 +233,8 @@ static void looked(struct store_check *t)
 {
         struct looking *l = t->user;
         struct checkpoint *c = history_find(&l->directory->history, l->name);
-        bool there = c && checkpoint_is_there(c); /* it may have been evicted meanwhile */
+        /* It may have been evicted or replaced meanwhile. */
+        bool there = c && c->sequence == l->sequence && checkpoint_is_there(c);
         bool damaged = there && (t->r == -EBADMSG || t->r == -ENOENT);
 
         if (damaged && c->state != CHECKPOINT_DAMAGED)
@@ -286,6 +288,7 @@ void manager_report_damage(struct manager *m, struct rpc_call *c, const struct d
                          json_pack("{s:i, s:s}", "errno", ENOMEM, "message", "out of memory"));
                 return;
         }
+        l->sequence = known->sequence;
         l->call = c;
         l->waiting.go = look_go;
         rpc_call_on_cancel(c, look_cancelled, l);

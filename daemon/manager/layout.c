@@ -57,6 +57,7 @@ static void settle_made(struct rank *r, bool use)
                 r->slot_bytes = t->bytes;
                 r->mode = r->next_mode;
                 r->new_slots = true;
+                free(take_ptr(r->job->failed_slots)); /* they were among the old ones */
         } else {
                 for (size_t k = 0; k < t->n; k++)
                         store_slot_done(&t->slots[k]);

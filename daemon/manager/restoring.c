@@ -11,6 +11,7 @@
 struct restoring {
         struct job *job;
         char *name;         /* the candidate */
+        int64_t sequence;   /* its own: a later one of that name is another; 0: a path */
         bool leased;        /* the candidate, in our name */
         bool memory, exact; /* exact: a step or path was asked for; no older one is taken */
         unsigned n_pending;
@@ -22,10 +23,18 @@ struct restoring {
 
 static void decide(struct job *j);
 
+/* NULL: it is of no record, or has been replaced meanwhile. */
+static struct checkpoint *chosen(const struct restoring *s)
+{
+        struct checkpoint *c = history_find(&s->job->directory->history, s->name ? s->name : "");
+
+        return c && c->sequence == s->sequence ? c : NULL;
+}
+
 static void restoring_free(struct restoring *s)
 {
         struct job *j = s->job;
-        struct checkpoint *c = history_find(&j->directory->history, s->name ? s->name : "");
+        struct checkpoint *c = chosen(s);
 
         if (s->leased && c && c->leases)
                 c->leases--;
@@ -187,7 +196,7 @@ static void candidate_failed(struct restoring *s)
 {
         struct job *j = s->job;
         struct directory *d = j->directory;
-        struct checkpoint *c = history_find(&d->history, s->name);
+        struct checkpoint *c = chosen(s);
         _cleanup_(freep) char *text = strdup(diag_text(&s->diag, s->r));
         int r = s->r;
         /* What else keeps the newest from being read (no memory, no descriptors) may pass: to go on
@@ -428,8 +437,10 @@ static void decide(struct job *j)
                 answer_all(j, "io.ckptd.Jobs.NoneWhole", "out of memory");
                 return;
         }
-        if (c)
+        if (c) {
                 c->leases++;
+                s->sequence = c->sequence;
+        }
         s->leased = c;
         s->job = j;
         s->exact = p->has_step || p->path;

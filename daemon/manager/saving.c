@@ -568,6 +568,28 @@ void attempt_hand_over(struct job *j, const uint32_t *slots, int64_t step)
 
 /* Complete slots of every rank with one step, that nobody has published: after a job's death, or
  * brought back to a new daemon.  The newest such step. */
+/* The slots of a save that failed were given back; where the job has ended, nobody fills them any
+ * more, and they are written once again. */
+static bool take_failed(struct job *j, uint32_t *slots, int64_t *ret_step)
+{
+        unsigned n = 0;
+
+        if (j->state != JOB_ENDING || !job_find_failed(j, slots, ret_step))
+                return false;
+        for (; n < j->world_size; n++) {
+                uint32_t vacant = PAGE_VACANT;
+
+                if (!atomic_compare_exchange_strong(&j->ranks[n].page->slot[slots[n]].owner,
+                                                    &vacant, PAGE_HELD))
+                        break;
+        }
+        if (n == j->world_size)
+                return true;
+        while (n-- > 0)
+                atomic_store(&j->ranks[n].page->slot[slots[n]].owner, PAGE_VACANT);
+        return false;
+}
+
 bool job_persist_offered(struct job *j, const char *reason)
 {
         uint32_t *slots;
@@ -579,8 +601,7 @@ bool job_persist_offered(struct job *j, const char *reason)
         slots = calloc(j->world_size, sizeof(*slots));
         if (!slots)
                 return false;
-        if (!job_find_offered(j, slots, &step) &&
-            !(j->state == JOB_ENDING && job_find_failed(j, slots, &step)))
+        if (!job_find_offered(j, slots, &step) && !take_failed(j, slots, &step))
                 step = -1;
         if (step < 0 || step == j->published) {
                 free(slots);

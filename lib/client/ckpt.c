@@ -202,6 +202,8 @@ __attribute__((noinline)) static int step_slowly(struct ckpt *c, int64_t step, i
         if (r <= 0)
                 return r;
         r = snapshot_save(c, rank_vacant(c->rank), &f, false);
+        if (r == -EHOSTDOWN)
+                return 0; /* a window needs the daemon: it asks again when it is back */
         return r < 0 ? r : 1;
 }
 

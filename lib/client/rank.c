@@ -95,6 +95,8 @@ void rank_fill(struct rank *k, int slot)
         atomic_store_explicit(&page_of(k)->slot[slot].owner, PAGE_FILLING, memory_order_relaxed);
         /* Streaming stores are not ordered behind it by themselves. */
         atomic_thread_fence(memory_order_seq_cst);
+        /* What was in it is gone, also where the copy fails and the slot is given back. */
+        page_of(k)->slot[slot].sum = ~page_slot_sum(&page_of(k)->slot[slot]);
 }
 
 void rank_hold(struct rank *k, int slot, const struct rank_filled *f)

@@ -280,6 +280,21 @@ def test_making_room_stops_at_two(disk, ckptd):
     wait_steps(d, m, [5, 3])
 
 
+def test_the_job_dies_after_a_save_failed(disk, ckptd):
+    """What it handed over is still in memory, and is written when there is room and nobody else to do it."""
+    made = disk("ext4", 32)
+    d = ckptd(policy() + "disk_reserve: 1MiB\n")
+    m = made.path / "m"
+    with Job(d, m, bytes=SIX) as job:
+        works(d, job, m, 1)
+        made.fill(leave=4 * MIB)
+        fails(d, job, m, 2, f"No space in {m}")
+        made.empty()
+        job.kill()
+        wait_steps(d, m, [2, 1])
+    assert restored(d, m, bytes=SIX) == "restored 2"
+
+
 def test_an_eviction_fails_while_room_is_made(disk, ckptd):
     """Only the one that was about to go is hidden by that, however often it is tried."""
     made = disk("ext4", 80)

@@ -226,6 +226,24 @@ def test_it_comes_back_with_another_format(place):
         assert again.expect("restored") == "restored 30"
 
 
+def test_a_window_without_a_daemon(ckptd):
+    """What is due is postponed, and training goes on."""
+    state = {"bytes": 3 << 20}
+    d = ckptd("memory_max: 1MiB\n" + policy(save_checkpoints_steps=10))
+    m = d.models / "m"
+    with Job(d, m, **state) as job:
+        wait_until(lambda: entry(d, m).get("next_save_step") == 10, "told ahead")
+        d.kill()
+        assert job.train(30) == []
+        d.start()
+        wait_attached(d, m)
+        job.train(35)
+        assert save(job) == 35
+        assert job.finish() == 0
+    with Job(d, m, **state) as again:
+        assert again.expect("restored") == "restored 35"
+
+
 # ---- the daemon is stopped in good order ----
 
 
