@@ -63,7 +63,8 @@ bool job_find_failed(const struct job *j, uint32_t *slots,
 struct store_save *job_new_save(struct job *j, const uint32_t *slots,
                                 int64_t step); /* NULL: no memory */
 /* attempt.checkpoint is published: record and say it.  doubt: why it may be gone after a power cut
- * (a sync has failed), or NULL; then nothing older goes for it, and nobody is told that it is safe. */
+ * (a sync has failed), or NULL; then nothing older goes for it, and nobody is told that it is
+ * safe. */
 void job_saved(struct job *j, const char *doubt);
 bool job_described(const struct job *j); /* every rank has called Describe, manifests parsed */
 void job_forget_snapshot(struct job *j);

@@ -288,6 +288,7 @@ void job_saved(struct job *j, const char *doubt)
         j->published_name = strdup(a->checkpoint->name);
         d->naming = d->has_recorded = true;
         j->n_saves++;
+        free(take_ptr(j->failed_slots)); /* older than this one */
         job_answer_waiters(j, a->step, doubt ? NULL : a->checkpoint->name, doubt);
         if (doubt)
                 finish_fail(j, a->step, doubt);

@@ -48,7 +48,7 @@ OUTSIDE = {
     "isa-l/*": {"format"},
     "libsmartcols.h": {"ctl"},
     "libsmartcols/*": {"ctl"},
-    "openssl/*": {"ctl"},
+    "nettle/*": {"ctl"},
     "microhttpd.h": {"metrics"},
     "systemd/*": {"service"},
 }

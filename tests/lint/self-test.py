@@ -49,7 +49,7 @@ SEEDED = {
         ("daemon/conf/j.c", "#include <jansson.h>\n", "<jansson.h>: not for conf"),
         ("daemon/model/u.c", "#include <uv.h>\n", "<uv.h>: not for model"),
         ("daemon/store/s.c", "#include <sqlite3.h>\n", "<sqlite3.h>: not for store"),
-        ("daemon/manager/o.c", "#include <openssl/sha.h>\n", "<openssl/sha.h>: not for manager"),
+        ("daemon/manager/o.c", "#include <nettle/sha2.h>\n", "<nettle/sha2.h>: not for manager"),
         ("lib/wire/z.c", "#include <zlib.h>\n", "unknown library"),
         ("daemon/store/thing.h", HEADER, "the name is taken by lib/base/thing.h"),
         ("daemon/other/x.c", "", "lies in no room"),

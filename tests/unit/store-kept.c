@@ -112,6 +112,12 @@ int kept_open_with(struct kept *k, struct store_open task)
         return k->open.r;
 }
 
+int kept_open_evicting(struct kept *k, const struct store_evicting *e)
+{
+        return kept_open_with(
+                k, (struct store_open){.path = k->path, .fd = -1, .n_evicting = 1, .evicting = e});
+}
+
 int kept_open(struct kept *k)
 {
         return kept_open_with(

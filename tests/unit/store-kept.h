@@ -39,6 +39,7 @@ void kept_wait(struct kept *k, const bool *done);
 /* Opens the directory; the result stands in k->open. */
 int kept_open(struct kept *k);
 int kept_open_with(struct kept *k, struct store_open task);
+int kept_open_evicting(struct kept *k, const struct store_evicting *e);
 /* Stops and starts the store and opens the directory again, as a new daemon does. */
 int kept_again(struct kept *k);
 

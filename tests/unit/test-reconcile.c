@@ -351,25 +351,19 @@ static void test_replace_remains(void **state)
 
 /* ---- evictions, and what others did ---- */
 
-static int open_evicting(struct kept *k, const struct store_evicting *e)
-{
-        return kept_open_with(
-                k, (struct store_open){.path = k->path, .fd = -1, .n_evicting = 1, .evicting = e});
-}
-
 static void test_evicting(void **state)
 {
-        struct store_evicting evicting[] = {{"model.ckpt-7", 7}};
+        struct store_evicting evicting = {"model.ckpt-7", 7};
         struct kept *k = *state;
 
         assert_int_equal(kept_open(k), 0);
         assert_int_equal(kept_save_step(k, &format_tensorbundle, 7), 0);
         /* Another checkpoint of that name, which is gone, was being evicted. */
-        assert_int_equal(open_evicting(k, evicting), 0);
+        assert_int_equal(kept_open_evicting(k, &evicting), 0);
         assert_int_equal(k->open.history.n, 1);
         assert_int_equal(unlinkat(k->dir->fd, INDEX, 0), 0);
-        evicting[0].sequence = k->open.history.items[0]->sequence;
-        assert_int_equal(open_evicting(k, evicting), 0);
+        evicting.sequence = k->open.history.items[0]->sequence;
+        assert_int_equal(kept_open_evicting(k, &evicting), 0);
         assert_int_equal(k->open.history.n, 0);
         assert_false(kept_has(k, DATA));
         assert_false(kept_has(k, RECORD));
