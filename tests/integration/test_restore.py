@@ -483,7 +483,8 @@ def test_identity_and_owner(d, m):
 def test_a_copy_gets_an_id_of_its_own(d, m):
     made(d, m, 10)
     copy = d.models / "copy"
-    shutil.copytree(m, copy)
+    wait_until(lambda: not [p for p in m.rglob("*") if ".ckptd-tmp" in p.name], "the state file is written")
+    shutil.copytree(m, copy, ignore=shutil.ignore_patterns(".ckptd-tmp*"))
     assert restored(d, copy) == "restored 10"
     assert identity(copy)["id"] != identity(m)["id"]
     assert identity(copy)["path"] == str(copy)
