@@ -116,7 +116,7 @@ static bool settle_write(struct catalog_thread *t, struct catalog_request *q)
 
         if (q->r == 0)
                 set_problem(t, NULL);
-        else if (!may_wait)
+        else if (!may_wait || !t->is_closing)
                 set_problem(t, &q->diag); /* until something else is written */
         if (!may_wait)
                 return true;
@@ -124,7 +124,6 @@ static bool settle_write(struct catalog_thread *t, struct catalog_request *q)
                 t->given_up = q->r;
                 return true;
         }
-        set_problem(t, &q->diag);
         t->is_blocked = true;
         set_retry_time(&t->retry_at);
         queue_push_first(&t->queued, q);

@@ -98,12 +98,10 @@ static bool has_data(const struct ctl_target *t)
         return found;
 }
 
-/* The disk does not give it back as it was.  What else keeps it from being read (no right, no
- * memory, nothing there that was ever one) says nothing about a checkpoint. */
+/* Nothing there is damage only where there was a checkpoint. */
 static bool is_damage(const struct ctl_target *t, int r)
 {
-        return r == -EBADMSG || r == -EIO || r == -EUCLEAN ||
-               (r == -ENOENT && (t->is_recorded || has_data(t)));
+        return r == -ENOENT ? t->is_recorded || has_data(t) : stored_is_damage(r);
 }
 
 static void verify_target(const struct ctl *c, struct ctl_target *t)

@@ -224,11 +224,14 @@ static struct directory *oldest_leftover(const struct manager *m)
  * less. */
 static uint64_t make_room(struct manager *m, uint64_t need)
 {
+        uint64_t room = room_left(m);
         struct directory *d;
 
-        while (room_left(m) < need && (d = oldest_leftover(m)))
+        while (room < need && (d = oldest_leftover(m))) {
                 leftover_free(take_ptr(d->leftover));
-        return room_left(m);
+                room = room_left(m);
+        }
+        return room;
 }
 
 static void choose_number(struct job *j)

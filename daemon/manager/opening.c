@@ -12,9 +12,9 @@ struct opening { /* one store_open_dir under way */
         struct directory *directory; /* NULL: not known before */
         struct manager *manager;
         char *path;
-        struct store_evicting *evicting; /* names */
-        char *said;                      /* moved here from …, a copy of … */
-        bool replaced;                   /* another directory than was recorded */
+        struct store_evicting *evicting;
+        char *said;    /* moved here from …, a copy of … */
+        bool replaced; /* another directory than was recorded */
 };
 
 static struct directory *find_by_uuid(struct manager *m, const char *uuid)

@@ -3,6 +3,7 @@
  * the next older is taken. */
 #include "job.h"
 #include "fds.h"
+#include "stored.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 struct restoring {
         struct job *job;
         char *name;         /* the candidate */
-        int64_t sequence;   /* its own: a later one of that name is another; 0: a path */
+        int64_t sequence;   /* its own: a later one of that name is another; 0: none known */
         bool leased;        /* the candidate, in our name */
         bool memory, exact; /* exact: a step or path was asked for; no older one is taken */
         unsigned n_pending;
@@ -108,7 +109,7 @@ static void answer_found(struct restoring *s, struct rank *r, int64_t step)
         struct store_restore *read = s->reads ? &s->reads[r->index] : NULL;
         const struct manifest *m = r->manifest;
         uint64_t bytes;
-        struct checkpoint *k = history_find(&s->job->directory->history, s->name);
+        struct checkpoint *k = chosen(s);
         json_t *reply;
         _cleanup_(freep) int64_t *map = read ? take_ptr(read->map) : offsets_of(m);
 
@@ -139,7 +140,7 @@ static void all_found(struct restoring *s)
 {
         struct job *j = s->job;
         int64_t step = s->reads ? s->reads[0].step : -1;
-        const struct checkpoint *c = history_find(&j->directory->history, s->name);
+        const struct checkpoint *c = chosen(s);
 
         if (c)
                 step = c->step;
@@ -174,7 +175,7 @@ static void misfit_rows(void *user, int r, struct catalog_rows *rows)
 {
         struct restoring *s = user;
         struct job *j = s->job;
-        const struct checkpoint *c = history_find(&j->directory->history, s->name);
+        const struct checkpoint *c = chosen(s);
 
         for (size_t i = 0; r >= 0 && c && i < rows->n_runs; i++)
                 if (rows->runs[i].run == c->run && rows->runs[i].command)
@@ -183,13 +184,6 @@ static void misfit_rows(void *user, int r, struct catalog_rows *rows)
                                  (long long)c->run);
         refuse_misfit(s);
         job_release(j);
-}
-
-/* The disk does not give it back.  Such a checkpoint is kept whatever the policy says, and the next
- * older one is taken. */
-static bool is_damage(int r)
-{
-        return r == -EBADMSG || r == -ENOENT || r == -EIO || r == -EUCLEAN;
 }
 
 static void candidate_failed(struct restoring *s)
@@ -201,11 +195,11 @@ static void candidate_failed(struct restoring *s)
         int r = s->r;
         /* What else keeps the newest from being read (no memory, no descriptors) may pass: to go on
          * from an older one would lose training for it. */
-        bool memory = s->memory, last = !memory && (s->exact || !is_damage(r));
+        bool memory = s->memory, last = !memory && (s->exact || !stored_is_damage(r));
 
         if (memory)
                 job_forget_snapshot(j); /* the disk has it too */
-        if (!memory && c && is_damage(r))
+        if (!memory && c && stored_is_damage(r))
                 directory_damaged(d, c, text ? text : "");
         else if (memory)
                 log_warning("restore of %s/%s from memory: %s", d->row.path, s->name,
@@ -233,8 +227,8 @@ static void candidate_failed(struct restoring *s)
         restoring_free(s);
         if (last)
                 answer_all(j,
-                           r == -EBADMSG || (c && is_damage(r)) ? "io.ckptd.Jobs.NoneWhole"
-                                                                : "io.ckptd.Jobs.Failed",
+                           r == -EBADMSG || (c && stored_is_damage(r)) ? "io.ckptd.Jobs.NoneWhole"
+                                                                       : "io.ckptd.Jobs.Failed",
                            text);
         else
                 decide(j);
@@ -419,7 +413,7 @@ static bool all_ask(const struct job *j)
 static void decide(struct job *j)
 {
         const struct restore_parameters *p = j->ranks[0].restore_what;
-        struct checkpoint *c;
+        struct checkpoint *c, *known;
         struct restoring *s;
 
         if (!all_ask(j)) {
@@ -437,10 +431,10 @@ static void decide(struct job *j)
                 answer_all(j, "io.ckptd.Jobs.NoneWhole", "out of memory");
                 return;
         }
-        if (c) {
+        if (c)
                 c->leases++;
-                s->sequence = c->sequence;
-        }
+        known = c ? c : history_find(&j->directory->history, p->path); /* a path may be a name */
+        s->sequence = known ? known->sequence : 0;
         s->leased = c;
         s->job = j;
         s->exact = p->has_step || p->path;

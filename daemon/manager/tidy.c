@@ -354,11 +354,13 @@ static struct checkpoint *plan_room(struct tidy *t, uint64_t short_of)
         const struct checkpoint *next = d->job ? d->job->attempt.checkpoint : NULL;
         const char *except = next ? next->name : NULL;
         struct retention_row row;
-        struct checkpoint *c = directory_may_evict(d) ? cut_off(t) : NULL;
+        struct checkpoint *c;
         uint64_t bytes = 0;
 
-        if (c || !directory_may_evict(d) ||
-            retention_make_room(&d->history, d->policy, except, &row, &bytes) != 1 ||
+        if (!directory_may_evict(d))
+                return NULL;
+        c = cut_off(t);
+        if (c || retention_make_room(&d->history, d->policy, except, &row, &bytes) != 1 ||
             bytes < short_of)
                 return c;
         if (checkpoint_copy(&c, row.checkpoint) >= 0)

@@ -16,7 +16,7 @@ struct store;
 
 struct store_options {
         const struct io *io;
-        unsigned n_threads;       /* for pieces of data; 0: 4 */
+        unsigned n_threads;       /* for pieces of data; 0: 8 */
         void (*wake)(void *user); /* thread-safe */
         void *user;
 };

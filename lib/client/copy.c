@@ -186,12 +186,12 @@ static size_t list_ways(const struct copy_way **ret)
         return n;
 }
 
-static uint64_t now_ns(void)
+int64_t copy_now_ns(void)
 {
         struct timespec t;
 
         clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static void choose(struct copier *c, const struct copy_way *const *ways, size_t n)
@@ -210,12 +210,13 @@ static void try_next(struct copier *c, void *dst, const void *src)
         const struct copy_way *ways[COPY_WAYS_MAX];
         size_t n = list_ways(ways), k;
         unsigned trial = atomic_fetch_add(&c->n_trials, 1);
-        uint64_t ns = now_ns(), least;
+        uint64_t ns, least;
+        int64_t since = copy_now_ns();
 
         k = trial % n;
         ways[k]->copy(dst, src, COPY_TRIAL_BYTES);
         copy_fence();
-        ns = now_ns() - ns;
+        ns = (uint64_t)(copy_now_ns() - since);
         least = atomic_load(&c->least_ns[k]);
         if (least == 0 || ns < least)
                 atomic_store(&c->least_ns[k], ns);

@@ -30,5 +30,7 @@ struct copier { /* all zero at first */
 };
 
 void copier_copy(struct copier *c, void *dst, const void *src, size_t n);
+/* The clock by which a copy is timed: monotonic. */
+int64_t copy_now_ns(void);
 /* Orders this thread's streaming stores before its next store. */
 void copy_fence(void);

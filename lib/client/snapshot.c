@@ -4,15 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
-
-int64_t snapshot_now_ns(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static int tell_failed(const struct ckpt *c, size_t tensor, int r, struct diag *d)
 {
@@ -67,14 +58,14 @@ static void hold(struct ckpt *c, int slot, const struct rank_filled *f, int64_t 
         struct rank_filled filled = *f;
 
         filled.bytes = c->image->data_bytes;
-        filled.copy_ns += (uint64_t)(snapshot_now_ns() - since_ns);
+        filled.copy_ns += (uint64_t)(copy_now_ns() - since_ns);
         rank_hold(c->rank, slot, &filled);
 }
 
 int snapshot_fill(struct ckpt *c, int slot, const struct rank_filled *f)
 {
         _cleanup_(diag_done) struct diag d = {0};
-        int64_t since = snapshot_now_ns();
+        int64_t since = copy_now_ns();
         int r;
 
         rank_fill(c->rank, slot);
@@ -135,7 +126,7 @@ int snapshot_begin(struct ckpt *c, int slot, const struct rank_filled *f, bool f
 {
         _cleanup_(diag_done) struct diag d = {0};
         struct snapshot *s = &c->snapshot;
-        int64_t since = snapshot_now_ns();
+        int64_t since = copy_now_ns();
         int r;
 
         s->slot = slot;
@@ -148,7 +139,7 @@ int snapshot_begin(struct ckpt *c, int slot, const struct rank_filled *f, bool f
                 give_up(c, slot, f);
                 return client_fail(c, r, &d);
         }
-        s->filled.copy_ns = (uint64_t)(snapshot_now_ns() - since);
+        s->filled.copy_ns = (uint64_t)(copy_now_ns() - since);
         s->open = true;
         return 0;
 }
@@ -157,7 +148,7 @@ int snapshot_end(struct ckpt *c)
 {
         _cleanup_(diag_done) struct diag d = {0};
         struct snapshot *s = &c->snapshot;
-        int64_t since = snapshot_now_ns();
+        int64_t since = copy_now_ns();
         int r = crew_join(&c->crew, &s->work);
 
         s->open = false;

@@ -30,5 +30,4 @@ void snapshot_abandon(struct ckpt *c);
 /* Copies one tensor to dst.  Negative: its copy function failed; the text names it. */
 int snapshot_fetch(struct ckpt *c, size_t tensor, void *dst, struct diag *d);
 int snapshot_hand_over(struct ckpt *c, int64_t step, bool forced);
-int64_t snapshot_now_ns(void);
 int window_save(struct ckpt *c, int slot, const struct rank_filled *f);

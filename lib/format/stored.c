@@ -184,6 +184,11 @@ int stored_check_parts(struct stored *s, struct damage *g)
         return 0;
 }
 
+bool stored_is_damage(int r)
+{
+        return r == -EBADMSG || r == -ENOENT || r == -EIO || r == -EUCLEAN;
+}
+
 int stored_file_size(const struct io *io, int dirfd, const char *name, uint64_t *ret)
 {
         struct statx st;

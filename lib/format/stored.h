@@ -61,6 +61,9 @@ struct stored_check { /* how to read */
         void *user;
 };
 
+/* Does this error say that the disk does not give a checkpoint back as it was written?  What else
+ * keeps one from being read (no right, no memory) says nothing about it. */
+bool stored_is_damage(int r);
 /* Reads every byte with O_DIRECT where possible and compares all sums.  -EBADMSG: every damage
  * one line: "FILE: TENSOR (float32 [4096,1024], bytes A to B): crc32c is X, the index says Y". */
 int stored_verify(const struct stored *s, const struct stored_check *how, struct diag *d);
